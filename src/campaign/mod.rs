@@ -1,0 +1,13 @@
+//! Campaigns: plan, schedule, variants, holdouts, caps, life cycle.
+
+use actix_web::web::ServiceConfig;
+
+use crate::platform::queue::JobSpec;
+
+/// HTTP routes of this slice.
+pub fn routes(_: &mut ServiceConfig) {}
+
+/// Jobs of this slice.
+pub fn jobs() -> Vec<JobSpec> {
+    Vec::new()
+}

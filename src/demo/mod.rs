@@ -1,0 +1,13 @@
+//! A simulated shop with known truth, and the demo that runs it through Marquee's public doors.
+
+use actix_web::web::ServiceConfig;
+
+use crate::platform::queue::JobSpec;
+
+/// HTTP routes of this slice.
+pub fn routes(_: &mut ServiceConfig) {}
+
+/// Jobs of this slice.
+pub fn jobs() -> Vec<JobSpec> {
+    Vec::new()
+}

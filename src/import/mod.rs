@@ -1,0 +1,1 @@
+//! Importers: files of people, products and orders, mapped, cleaned, and refused by line number.

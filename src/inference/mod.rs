@@ -1,0 +1,1 @@
+//! Inference: an encoder (text to vector) and a generator (prompt to text) behind two small traits; candle inside.

@@ -1,0 +1,3 @@
+//! The `marquee` binary; everything is in the library.
+
+fn main() {}

@@ -1,0 +1,13 @@
+//! People: who the shop knows, how they are recognised, what they agreed to, and their computed traits.
+
+use actix_web::web::ServiceConfig;
+
+use crate::platform::queue::JobSpec;
+
+/// HTTP routes of this slice.
+pub fn routes(_: &mut ServiceConfig) {}
+
+/// Jobs of this slice.
+pub fn jobs() -> Vec<JobSpec> {
+    Vec::new()
+}

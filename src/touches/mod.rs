@@ -1,0 +1,13 @@
+//! Touches: one creative shown or sent to one person, from planned to credited. Also the outbox of delivery.
+
+use actix_web::web::ServiceConfig;
+
+use crate::platform::queue::JobSpec;
+
+/// HTTP routes of this slice.
+pub fn routes(_: &mut ServiceConfig) {}
+
+/// Jobs of this slice.
+pub fn jobs() -> Vec<JobSpec> {
+    Vec::new()
+}

@@ -1,0 +1,5 @@
+//! Integration tests: one binary, one file per slice. Tests that need a database run on SQLite and on Postgres.
+
+mod support;
+
+mod platform;
