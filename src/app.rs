@@ -3,7 +3,9 @@
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
-use crate::{adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, recommend, touches, tracking};
+use crate::{
+    adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, recommend, touches, tracking,
+};
 
 /// All routes of all slices.
 pub fn routes(config: &mut ServiceConfig) {

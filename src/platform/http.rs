@@ -107,8 +107,7 @@ impl From<sqlx::Error> for ApiError {
     fn from(e: sqlx::Error) -> Self {
         match e {
             sqlx::Error::PoolTimedOut => {
-                let mut busy =
-                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_busy", "The database is busy; try again in a moment.");
+                let mut busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_busy", "The database is busy; try again in a moment.");
                 busy.retry_after_s = Some(2);
                 busy
             }
@@ -166,7 +165,7 @@ tokio::task_local! {
 
 /// The id of the request under way; a fresh one outside a request.
 pub fn request_id() -> String {
-    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| uuid::Uuid::new_v4().simple().to_string())
+    REQUEST_ID.try_with(Clone::clone).unwrap_or_else(|_| super::ids::uuid_v4().simple().to_string())
 }
 
 static REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -181,7 +180,7 @@ pub async fn observe(
         .get(&REQUEST_ID_HEADER)
         .and_then(|v| v.to_str().ok())
         .filter(|v| v.len() <= 64 && v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
-        .map_or_else(|| uuid::Uuid::new_v4().simple().to_string(), ToOwned::to_owned);
+        .map_or_else(|| super::ids::uuid_v4().simple().to_string(), ToOwned::to_owned);
     let route = req.match_pattern().unwrap_or_else(|| "unmatched".into());
     let method = req.method().to_string();
     let started = std::time::Instant::now();

@@ -92,6 +92,11 @@ pub fn uuid_v7(at: Timestamp) -> Uuid {
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, us / 1_000_000, nanos))
 }
 
+/// A random UUID (version 4), for names that need no order.
+pub fn uuid_v4() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

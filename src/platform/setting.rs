@@ -6,6 +6,7 @@ use sqlx::types::Json;
 
 use super::clock::Timestamp;
 use super::db::{Db, Tx};
+use crate::{on, read};
 
 const GET: &str = "SELECT value FROM setting WHERE key = $1";
 const PUT: &str = "INSERT INTO setting (key, value, updated_at) VALUES ($1, $2, $3)

@@ -11,9 +11,8 @@ static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Starts logging to stderr. A second call does nothing.
 pub fn start_logging(config: &LogConfig) {
-    let filter = EnvFilter::try_from_env("MARQUEE_LOG")
-        .or_else(|_| EnvFilter::try_new(&config.level))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("MARQUEE_LOG").or_else(|_| EnvFilter::try_new(&config.level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(true);
     let _ = match config.format {
         LogFormat::Json => builder.json().try_init(),

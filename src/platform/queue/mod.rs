@@ -11,10 +11,11 @@ use serde_json::Value;
 use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
 
+use super::Platform;
 use super::clock::Timestamp;
 use super::db::Tx;
 use super::ids::JobRunId;
-use super::Platform;
+use crate::on;
 
 /// What a slice offers to the queue: a name (`slice.verb`) and the function that does it.
 #[derive(Clone, Copy)]

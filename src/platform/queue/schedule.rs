@@ -13,7 +13,6 @@ use crate::platform::clock::Timestamp;
 
 #[derive(RustEmbed)]
 #[folder = "jobs/"]
-#[include = "*.toml"]
 struct JobFiles;
 
 /// One `jobs/NAME.toml`.

@@ -52,7 +52,11 @@ pub async fn fresh_postgres() -> Option<String> {
         eprintln!("skipped on Postgres: MARQUEE_TEST_POSTGRES is not set (scripts/with-postgres sets it)");
         return None;
     };
-    let admin = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&format!("{server}/postgres")).await.expect("Postgres is reachable");
+    let admin = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect(&format!("{server}/postgres"))
+        .await
+        .expect("Postgres is reachable");
     let template = format!("marquee_template_{}", std::process::id());
     TEMPLATE
         .get_or_init(|| async {
@@ -63,7 +67,7 @@ pub async fn fresh_postgres() -> Option<String> {
             db.close().await;
         })
         .await;
-    let name = format!("marquee_{}", uuid::Uuid::new_v4().simple());
+    let name = format!("marquee_{}", marquee::platform::ids::uuid_v4().simple());
     admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"))).await.expect("a database for this test");
     admin.close().await;
     Some(format!("{server}/{name}"))
@@ -97,7 +101,8 @@ macro_rules! both_engines {
 /// A file of the real data sets; `None` (with a message) where they are not there. `MARQUEE_DATA` names their folder (default
 /// `../shared/data`).
 pub fn real_data(path: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("MARQUEE_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
+    let root =
+        std::env::var_os("MARQUEE_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let file = root.join(path);
     if file.exists() {
         return Some(file);
