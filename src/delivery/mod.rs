@@ -1,5 +1,7 @@
 //! Delivery: claims planned touches and speaks SMTP; bounces, suppression, unsubscribe.
 
+pub mod sink;
+
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
