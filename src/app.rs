@@ -1,11 +1,44 @@
-//! Wiring only: builds the platform, mounts the slices, runs the server and the workers.
+//! Wiring only: mounts the slices, runs the server and the workers.
 
-use actix_web::web::ServiceConfig;
+use std::net::TcpListener;
+use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Responder};
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::account::KeyRing;
+use crate::platform::http::{ApiError, ApiResult, Problem, observe};
 use crate::platform::queue::JobSpec;
+use crate::platform::{Platform, telemetry};
 use crate::{
     adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, recommend, touches, tracking,
 };
+
+/// What the server holds beside the platform: everything with a life of its own.
+#[derive(Clone)]
+pub struct Services {
+    pub platform: Platform,
+    pub keys: KeyRing,
+}
+
+impl Services {
+    pub async fn start(platform: Platform) -> anyhow::Result<Self> {
+        let keys = KeyRing::load(platform.db.clone()).await?;
+        tokio::spawn(keys.clone().keep_fresh());
+        telemetry::metrics();
+        Ok(Self { platform, keys })
+    }
+
+    /// Puts the services into an actix app.
+    fn share(&self, config: &mut ServiceConfig) {
+        config.app_data(Data::new(self.platform.clone())).app_data(Data::new(self.keys.clone()));
+    }
+}
 
 /// All routes of all slices.
 pub fn routes(config: &mut ServiceConfig) {
@@ -44,4 +77,130 @@ pub fn jobs() -> Vec<JobSpec> {
         demo::jobs(),
     ]
     .concat()
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Marquee", description = "Campaigns, personalised ads, and what they were worth.", license(name = "Apache-2.0", identifier = "Apache-2.0")),
+    paths(healthz, readyz),
+    components(schemas(Problem)),
+    modifiers(&Security)
+)]
+struct ApiDoc;
+
+/// Names the two ways to present a key.
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+        let components = api.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    }
+}
+
+/// The OpenAPI 3.1 document of everything.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    ApiDoc::openapi()
+}
+
+/// Is the process alive?
+#[utoipa::path(get, path = "/healthz", tag = "platform", responses((status = 200, description = "Alive")))]
+async fn healthz() -> impl Responder {
+    HttpResponse::Ok().content_type("text/plain").body("ok")
+}
+
+/// Can it serve (does the database answer)?
+#[utoipa::path(get, path = "/readyz", tag = "platform", responses((status = 200, description = "Ready"), (status = 503, description = "The database does not answer")))]
+async fn readyz(platform: Data<Platform>) -> ApiResult {
+    match tokio::time::timeout(Duration::from_secs(2), platform.db.ping()).await {
+        Ok(Ok(())) => Ok(HttpResponse::Ok().content_type("text/plain").body("ready")),
+        _ => Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "The database does not answer.")),
+    }
+}
+
+async fn metrics() -> impl Responder {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::metrics().render())
+}
+
+async fn not_found(req: HttpRequest) -> ApiResult {
+    Err(ApiError::not_found(&format!("page as {}", req.path().chars().take(200).collect::<String>())))
+}
+
+/// Every way in which actix itself refuses a request, as problem+json.
+fn input_errors(config: &mut ServiceConfig, max_body_bytes: usize) {
+    config
+        .app_data(web::PayloadConfig::new(max_body_bytes))
+        .app_data(web::JsonConfig::default().limit(max_body_bytes).content_type_required(false).error_handler(|e, _| {
+            use actix_web::error::JsonPayloadError as E;
+            match e {
+                E::OverflowKnownLength { .. } | E::Overflow { .. } => ApiError::too_large(e.to_string()).into(),
+                other => ApiError::bad_request("bad_json", format!("The body is not the JSON expected here: {other}.")).into(),
+            }
+        }))
+        .app_data(web::QueryConfig::default().error_handler(|e, _| ApiError::bad_request("bad_query", e.to_string()).into()))
+        .app_data(web::PathConfig::default().error_handler(|e, _| {
+            ApiError::new(StatusCode::NOT_FOUND, "not_found", format!("The address does not name anything here: {e}.")).into()
+        }))
+        .app_data(web::FormConfig::default().limit(64 << 10).error_handler(|e, _| ApiError::bad_request("bad_form", e.to_string()).into()));
+}
+
+/// Mounts everything into an actix app.
+pub fn configure(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
+    let services = services.clone();
+    let document = openapi();
+    move |config: &mut ServiceConfig| {
+        services.share(config);
+        input_errors(config, services.platform.config.server.max_body_bytes);
+        config
+            .route("/healthz", web::get().to(healthz))
+            .route("/readyz", web::get().to(readyz))
+            .route("/metrics", web::get().to(metrics))
+            .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document.clone()));
+        routes(config);
+        config.default_service(web::to(not_found));
+    }
+}
+
+/// A server that listens.
+pub struct Server {
+    pub handle: ServerHandle,
+    pub url: String,
+    pub join: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// Starts the HTTP server in the background on `server.bind` (port 0: a free one; see [`Server::url`]).
+pub async fn serve(services: &Services) -> anyhow::Result<Server> {
+    let config = services.platform.config.server.clone();
+    let listener = TcpListener::bind(&config.bind)
+        .map_err(|e| anyhow::anyhow!("cannot listen on {}: {e}. Choose another address with --bind or server.bind.", config.bind))?;
+    let address = listener.local_addr()?;
+    let mount = configure(services);
+    let mut server = HttpServer::new(move || App::new().wrap(from_fn(observe)).wrap(Compress::default()).configure(mount.clone()))
+        .shutdown_timeout(config.shutdown_s)
+        .client_request_timeout(Duration::from_secs(15))
+        .disable_signals();
+    if config.threads > 0 {
+        server = server.workers(config.threads);
+    }
+    let server = server.listen(listener)?.run();
+    let handle = server.handle();
+    Ok(Server { handle, url: format!("http://{address}"), join: tokio::spawn(server) })
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+pub async fn stop_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut term) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }

@@ -1,1 +1,89 @@
 //! The command line: one file per command, all above the slices.
+
+mod doctor;
+mod jobs;
+mod key;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::platform::{Clock, Config, Platform, Timestamp, telemetry};
+
+/// Campaigns, personalised ads, and what they were worth.
+#[derive(Debug, Parser)]
+#[command(name = "marquee", version, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file (default: marquee.toml, where there is one).
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Database: sqlite://file.db or postgres://user:password@host/name.
+    #[arg(long, global = true, value_name = "URL")]
+    database: Option<String>,
+    /// Act as if it were this moment (RFC 3339, or a date): for replaying a shop's past.
+    #[arg(long, global = true, value_name = "TIME")]
+    as_of: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer HTTP: ingest, ads, tracking, API. On SQLite it also works jobs.
+    Serve(serve::ServeArgs),
+    /// Work jobs. Run as many as you like over one Postgres.
+    Work(serve::WorkArgs),
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// What runs when, what ran, what failed; run one now.
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Check configuration, database, mail and models, and say what is wrong.
+    Doctor,
+}
+
+/// Runs a command; errors go to stderr with their causes.
+pub fn main(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("marquee: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("marquee: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let mut config = Config::load(cli.config.as_deref())?;
+    if let Some(url) = cli.database {
+        config.database.url = url;
+    }
+    telemetry::start_logging(&config.log);
+    let clock = match &cli.as_of {
+        Some(text) => Clock::manual(as_of(text)?),
+        None => Clock::system(),
+    };
+    match cli.command {
+        Command::Serve(args) => serve::serve(args, config, clock).await,
+        Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
+        Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
+        Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
+        Command::Doctor => doctor::run(config, clock).await,
+    }
+}
+
+/// A bare date means the end of that day: everything that happened on it counts.
+fn as_of(text: &str) -> anyhow::Result<Timestamp> {
+    let at = Timestamp::parse(text).ok_or_else(|| anyhow::anyhow!("--as-of {text}: write a date (2011-12-09) or an RFC 3339 time"))?;
+    Ok(if text.trim().len() == 10 { at.plus_days(1).plus_us(-1) } else { at })
+}

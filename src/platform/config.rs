@@ -176,10 +176,12 @@ impl Default for ModelsConfig {
 pub struct WorkConfig {
     /// Jobs at once in this process.
     pub concurrency: usize,
+    /// Seconds after which the work of a worker that fell silent is taken over.
+    pub lease_s: u64,
 }
 impl Default for WorkConfig {
     fn default() -> Self {
-        Self { concurrency: 4 }
+        Self { concurrency: 4, lease_s: 30 }
     }
 }
 
@@ -227,6 +229,7 @@ impl Config {
         anyhow::ensure!((1..=32).contains(&self.mail.connections), "mail.connections must be between 1 and 32");
         anyhow::ensure!((1..=200).contains(&self.database.max_connections), "database.max_connections must be between 1 and 200");
         anyhow::ensure!((1..=64).contains(&self.work.concurrency), "work.concurrency must be between 1 and 64");
+        anyhow::ensure!((1..=3600).contains(&self.work.lease_s), "work.lease_s must be between 1 and 3600");
         Ok(())
     }
 

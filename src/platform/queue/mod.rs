@@ -99,4 +99,10 @@ pub async fn enqueue(tx: &mut Tx, run: NewRun<'_>, now: Timestamp) -> anyhow::Re
     Ok(inserted == 1)
 }
 
+mod carrier;
+mod runner;
 pub mod schedule;
+mod store;
+
+pub use runner::{Runner, RunnerOptions, plans};
+pub use store::{JobRun, list as list_runs};

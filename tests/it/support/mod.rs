@@ -100,6 +100,7 @@ macro_rules! both_engines {
 
 /// A file of the real data sets; `None` (with a message) where they are not there. `MARQUEE_DATA` names their folder (default
 /// `../shared/data`).
+#[allow(dead_code, reason = "not every slice has real data")]
 pub fn real_data(path: &str) -> Option<PathBuf> {
     let root =
         std::env::var_os("MARQUEE_DATA").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);

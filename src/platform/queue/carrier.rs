@@ -1,0 +1,139 @@
+//! apalis, and only here: carries the ids of due runs to workers. Its table may be lost without harm, since `job_run` is the truth.
+//!
+//! What it needs: batch size 1 (a larger batch stops heartbeats), worker names unique per process start, an explicit poll interval, named
+//! queues, and its migrations kept in a table of their own (they collide with ours).
+
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apalis::layers::WorkerBuilderExt as _;
+use apalis::prelude::*;
+use apalis_postgres::PostgresStorage;
+use apalis_sqlite::SqliteStorage;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgPool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use tokio_util::sync::CancellationToken;
+
+use super::runner::Shared;
+use crate::platform::db::Db;
+use crate::platform::ids::JobRunId;
+
+/// What travels: the id of a `job_run` row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Ticket {
+    run: i64,
+}
+
+/// Where tickets lie while they wait.
+#[derive(Clone)]
+pub(super) enum Carrier {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
+}
+
+const MIGRATIONS_TABLE: &str = "_apalis_migrations";
+const MISSED_HEARTBEATS: usize = 4;
+
+impl Carrier {
+    /// SQLite: a file of its own beside the shop's (`shop.db` → `shop.db.queue`). Postgres: the schema `apalis`.
+    pub(super) async fn open(db: &Db) -> anyhow::Result<Self> {
+        match db {
+            Db::Sqlite(sqlite) => {
+                let path = sqlite.path.clone().unwrap_or_else(|| "marquee.db".into());
+                let mut file = path.into_os_string();
+                file.push(".queue");
+                let options = SqliteConnectOptions::from_str("sqlite://queue")?
+                    .filename(&file)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Normal)
+                    .busy_timeout(Duration::from_secs(10));
+                let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+                let mut migrations = SqliteStorage::migrations();
+                migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
+                migrations.run(&pool).await?;
+                Ok(Self::Sqlite(pool))
+            }
+            Db::Postgres(pool) => {
+                let mut migrations = PostgresStorage::migrations();
+                migrations.dangerous_set_table_name(MIGRATIONS_TABLE);
+                migrations.run(pool).await.map_err(|e| {
+                    anyhow::anyhow!("the job queue's tables cannot be made: {e}. Postgres needs the extension hstore (package postgresql-contrib) and the right to create it.")
+                })?;
+                Ok(Self::Postgres(pool.clone()))
+            }
+        }
+    }
+
+    pub(super) async fn push(&self, queue: &str, run: JobRunId) -> anyhow::Result<()> {
+        let ticket = Ticket { run: run.0 };
+        match self {
+            Self::Sqlite(pool) => sqlite_storage(pool, queue).push(ticket).await.map_err(|e| anyhow::anyhow!("{e}"))?,
+            Self::Postgres(pool) => postgres_storage(pool, queue).push(ticket).await.map_err(|e| anyhow::anyhow!("{e}"))?,
+        }
+        Ok(())
+    }
+
+    /// Runs one worker of a queue until `stop`; jobs under way are given the chance to end.
+    pub(super) async fn work(self, queue: String, concurrency: usize, poll: Duration, shared: Arc<Shared>, stop: CancellationToken) {
+        let name = format!("{}-{queue}", shared.owner);
+        let signal = async move {
+            stop.cancelled().await;
+            Ok::<(), std::io::Error>(())
+        };
+        let outcome = match self {
+            Self::Sqlite(pool) => {
+                let backend = sqlite_storage(&pool, &queue).poll_with_interval(poll);
+                WorkerBuilder::new(name).backend(backend).data(shared).concurrency(concurrency).build(carry).run_until(signal).await
+            }
+            Self::Postgres(pool) => {
+                let backend = postgres_storage(&pool, &queue).poll_with_interval(poll);
+                WorkerBuilder::new(name).backend(backend).data(shared).concurrency(concurrency).build(carry).run_until(signal).await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::error!(queue, %error, "the queue's worker stopped");
+        }
+    }
+
+    /// Drops finished tickets: they say nothing that `job_run` doesn't.
+    pub(super) async fn sweep(&self) -> anyhow::Result<()> {
+        match self {
+            Self::Sqlite(pool) => {
+                sqlx::query("DELETE FROM Jobs WHERE status IN ('Done', 'Killed', 'Failed')").execute(pool).await?;
+            }
+            Self::Postgres(pool) => {
+                sqlx::query("DELETE FROM apalis.jobs WHERE status IN ('Done', 'Killed', 'Failed')").execute(pool).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sqlite_storage(pool: &SqlitePool, queue: &str) -> SqliteStorage<Ticket> {
+    let config = apalis_sqlite::Config::default()
+        .queue(format!("marquee-{queue}"))
+        .batch_size(1)
+        .heartbeat_interval(Duration::from_secs(10))
+        .missed_heartbeats(MISSED_HEARTBEATS)
+        .persist_results(true);
+    SqliteStorage::new(pool).with_config(config)
+}
+
+fn postgres_storage(pool: &PgPool, queue: &str) -> PostgresStorage<Ticket> {
+    let config = apalis_postgres::Config::default()
+        .queue(format!("marquee-{queue}"))
+        .batch_size(1)
+        .heartbeat_interval(Duration::from_secs(10))
+        .missed_heartbeats(MISSED_HEARTBEATS)
+        .persist_results(true);
+    PostgresStorage::new(pool).with_config(config)
+}
+
+/// The handler that apalis calls. It never fails: retries and back-off are ours.
+async fn carry(ticket: Ticket, shared: Data<Arc<Shared>>) -> Result<(), BoxDynError> {
+    shared.execute(JobRunId(ticket.run)).await;
+    Ok(())
+}
