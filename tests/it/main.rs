@@ -2,5 +2,7 @@
 
 mod support;
 
+mod http;
 mod platform;
 mod queue;
+mod structure;

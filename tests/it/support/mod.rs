@@ -1,5 +1,7 @@
 //! What integration tests share: a fresh shop on either engine, and where the real data lies.
 
+pub mod server;
+
 use std::path::PathBuf;
 
 use marquee::platform::config::{Config, DatabaseConfig};
