@@ -3,6 +3,10 @@
 //! Both are slow: never call them inside a transaction. [`Encoder`] blocks its thread, so callers on the async runtime use
 //! `tokio::task::spawn_blocking`.
 
+pub mod catalogue;
+pub mod manifest;
+pub mod minilm;
+
 use async_trait::async_trait;
 
 /// Text to vectors. All vectors of one encoder have the same length and live in the same space; vectors of two encoders (other
