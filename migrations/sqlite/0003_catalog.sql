@@ -1,5 +1,6 @@
 -- The catalogue, and the vectors computed from it.
 
+-- What the shop sells. Money in minor units of currency; attributes is a JSON object; content_hash covers the texts.
 CREATE TABLE product (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
     sku              TEXT NOT NULL UNIQUE,
@@ -21,7 +22,10 @@ CREATE TABLE product (
     updated_at       BIGINT NOT NULL,
     retired_at       BIGINT
 );
+-- "Bought in category" and browsing by category.
 CREATE INDEX product_category ON product (category_path);
+-- Snapshots in memory follow the catalogue by its changes.
+CREATE INDEX product_updated ON product (updated_at);
 
 -- Bytes of pictures, by SHA-256 (hex): product pictures and rendered banners. Kept in the database so that every replica has them.
 CREATE TABLE asset (

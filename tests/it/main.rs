@@ -2,6 +2,7 @@
 
 mod support;
 
+mod catalog;
 mod http;
 mod platform;
 mod queue;
