@@ -1,6 +1,6 @@
 //! SQL of the catalogue.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value, json};
 use sqlx::types::Json;
@@ -267,12 +267,9 @@ async fn write(
         let skus: Vec<&str> = some.iter().map(|p| p.sku.as_str()).collect();
         let mut ids = by_sku_in(tx, &skus).await?;
         let known: HashSet<String> = ids.keys().cloned().collect();
-        let mut last: HashMap<&str, usize> = HashMap::with_capacity(some.len());
-        for (at, product) in some.iter().enumerate() {
-            last.insert(product.sku.as_str(), at);
-        }
-        let rows: Vec<Value> =
-            some.iter().enumerate().filter(|(at, p)| last.get(p.sku.as_str()) == Some(at)).map(|(_, p)| as_row(p)).collect();
+        // One row per sku, and always in the same order: two writers at once cannot wait for each other in a circle.
+        let last: BTreeMap<&str, &NewProduct> = some.iter().map(|p| (p.sku.as_str(), p)).collect();
+        let rows: Vec<Value> = last.into_values().map(as_row).collect();
         let distinct = rows.len();
         let rows = Json(rows);
         let written: Vec<(String, ProductId)> = match tx {
