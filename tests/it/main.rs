@@ -7,3 +7,4 @@ mod http;
 mod platform;
 mod queue;
 mod structure;
+mod touches;
