@@ -1,13 +1,40 @@
-//! Segments: typed rules, compiled to SQL, and snapshots of their membership.
+//! Segments: typed rules, compiled to parameterised SQL, and snapshots of their membership.
+//!
+//! A [`Rule`] is a tree that says something of a person; [`resolve`] inlines the segments that it names, and the result compiles to one
+//! condition per dialect. [`count`] and [`sample`] ask it at once; [`snapshot`] writes its members down, in pieces, and can be resumed.
+
+mod api;
+mod compile;
+mod describe;
+mod fold;
+mod jobs;
+mod limits;
+pub mod rule;
+mod service;
+mod sql;
+mod store;
 
 use actix_web::web::ServiceConfig;
 
+use crate::job;
 use crate::platform::queue::JobSpec;
 
+pub use api::openapi;
+pub use compile::{Compiled, Resolved};
+pub use fold::fold;
+pub use rule::{Rule, RuleError};
+pub use service::{
+    AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, count, create, delete, find, get, latest_snapshot, list,
+    members, overlap, resolve, sample, sizes, snapshot, update,
+};
+pub use sql::Bind;
+
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("audience.snapshot", jobs::snapshot)]
 }
