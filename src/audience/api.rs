@@ -279,7 +279,18 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 #[derive(OpenApi)]
 #[openapi(
     paths(list, create, preview, read, change, remove, look, members, take, sizes, overlap),
-    components(schemas(SegmentBody, SnapshotBody, CreateBody, UpdateBody, PreviewBody, PreviewAnswer, MembersPage, SamplePerson, SizePoint, Overlap))
+    components(schemas(
+        SegmentBody,
+        SnapshotBody,
+        CreateBody,
+        UpdateBody,
+        PreviewBody,
+        PreviewAnswer,
+        MembersPage,
+        SamplePerson,
+        SizePoint,
+        Overlap
+    ))
 )]
 struct Doc;
 

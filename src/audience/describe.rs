@@ -1,7 +1,8 @@
 //! A rule as an English sentence, for pages and logs.
 
 use super::rule::{
-    Attribute, Bought, ConsentChannel, ConsentState, Did, Field, PropertyTest, Rfm, Rule, Scalar, Seen, Test, Times, Trend, When, Which, shorten,
+    Attribute, Bought, ConsentChannel, ConsentState, Did, Field, PropertyTest, Rfm, Rule, Scalar, Seen, Test, Times, Trend, When, Which,
+    shorten,
 };
 
 impl Rule {
@@ -18,7 +19,13 @@ impl Rule {
             },
             Self::Did(d) => did(d),
             Self::DidNot(d) => {
-                format!("did not do “{}”{}{}{}", shorten(&d.event), in_category(d.category.as_deref()), properties(&d.conditions), window(d.within_days))
+                format!(
+                    "did not do “{}”{}{}{}",
+                    shorten(&d.event),
+                    in_category(d.category.as_deref()),
+                    properties(&d.conditions),
+                    window(d.within_days)
+                )
             }
             Self::Bought(b) => bought(b),
             Self::Rfm(r) => rfm(r),
@@ -43,7 +50,13 @@ impl Rule {
             Self::InSegment(s) => format!("is in the segment “{}”", shorten(&s.segment)),
             Self::Bucket(b) => {
                 let share = b.to - b.from;
-                format!("belongs to a stable random {}.{:02} % of all people (buckets {} to {})", share / 100, share % 100, b.from, b.to - 1)
+                format!(
+                    "belongs to a stable random {}.{:02} % of all people (buckets {} to {})",
+                    share / 100,
+                    share % 100,
+                    b.from,
+                    b.to - 1
+                )
             }
         }
     }
@@ -126,7 +139,13 @@ fn did(d: &Did) -> String {
         Times::AtMost(n) => format!(" at most {}", times(n)),
         Times::Exactly(n) => format!(" exactly {}", times(n)),
     };
-    format!("did “{}”{}{}{often}{}", shorten(&d.event), in_category(d.category.as_deref()), properties(&d.conditions), window(d.within_days))
+    format!(
+        "did “{}”{}{}{often}{}",
+        shorten(&d.event),
+        in_category(d.category.as_deref()),
+        properties(&d.conditions),
+        window(d.within_days)
+    )
 }
 
 fn bought(b: &Bought) -> String {
@@ -142,7 +161,9 @@ fn bought(b: &Bought) -> String {
 fn rfm(r: &Rfm) -> String {
     let parts: Vec<String> = [("recency", r.recency), ("frequency", r.frequency), ("spending", r.monetary)]
         .into_iter()
-        .filter_map(|(name, range)| range.map(|(from, to)| if from == to { format!("{name} {from}") } else { format!("{name} {from} to {to}") }))
+        .filter_map(|(name, range)| {
+            range.map(|(from, to)| if from == to { format!("{name} {from}") } else { format!("{name} {from} to {to}") })
+        })
         .collect();
     format!("{} of 5", parts.join(", "))
 }

@@ -2,8 +2,8 @@
 
 use super::fold;
 use super::rule::{
-    BUCKETS, Column, Did, Field, Kind, MAX_DAYS, MAX_DEPTH, MAX_LIST, MAX_NODES, MAX_TEXT_CHARS, Rule, RuleError, Scalar, Test, Times, When,
-    wrong,
+    BUCKETS, Column, Did, Field, Kind, MAX_DAYS, MAX_DEPTH, MAX_LIST, MAX_NODES, MAX_TEXT_CHARS, Rule, RuleError, Scalar, Test, Times,
+    When, wrong,
 };
 
 /// Most upper-case letters outside ASCII that one test has to fold: each becomes a step in its SQL.
@@ -152,14 +152,19 @@ fn texts(values: &[Scalar]) -> impl Iterator<Item = &str> {
 fn letters<'a>(texts: impl Iterator<Item = &'a str>, path: &str) -> Result<(), RuleError> {
     let n = fold::uppers_of(texts).len();
     if n > MAX_FOLDED_LETTERS {
-        return wrong(path, format!("too many different letters outside ASCII in one test ({n}; at most {MAX_FOLDED_LETTERS}): split it with “any”"));
+        return wrong(
+            path,
+            format!("too many different letters outside ASCII in one test ({n}; at most {MAX_FOLDED_LETTERS}): split it with “any”"),
+        );
     }
     Ok(())
 }
 
 fn ordered(value: &Scalar, path: &str) -> Result<(), RuleError> {
     match value {
-        Scalar::Text(_) | Scalar::Bool(_) => wrong(path, "only numbers and times have an order; write a time as {\"time\":\"2026-01-01T00:00:00Z\"}"),
+        Scalar::Text(_) | Scalar::Bool(_) => {
+            wrong(path, "only numbers and times have an order; write a time as {\"time\":\"2026-01-01T00:00:00Z\"}")
+        }
         _ => Ok(()),
     }
 }

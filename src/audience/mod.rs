@@ -24,8 +24,8 @@ pub use compile::{Compiled, Resolved};
 pub use fold::fold;
 pub use rule::{Rule, RuleError};
 pub use service::{
-    AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, count, create, delete, find, get, latest_snapshot, list,
-    members, overlap, resolve, sample, sizes, snapshot, update,
+    AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, count, create, delete, find, get, latest_snapshot,
+    list, members, overlap, resolve, sample, sizes, snapshot, update,
 };
 pub use sql::Bind;
 

@@ -152,20 +152,41 @@ impl From<Field> for String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Test {
-    Eq { value: Scalar },
+    Eq {
+        value: Scalar,
+    },
     /// Everything that `eq` is not, so also what is missing.
-    Ne { value: Scalar },
-    Lt { value: Scalar },
-    Le { value: Scalar },
-    Gt { value: Scalar },
-    Ge { value: Scalar },
-    Contains { value: String },
-    StartsWith { value: String },
-    In { values: Vec<Scalar> },
+    Ne {
+        value: Scalar,
+    },
+    Lt {
+        value: Scalar,
+    },
+    Le {
+        value: Scalar,
+    },
+    Gt {
+        value: Scalar,
+    },
+    Ge {
+        value: Scalar,
+    },
+    Contains {
+        value: String,
+    },
+    StartsWith {
+        value: String,
+    },
+    In {
+        values: Vec<Scalar>,
+    },
     /// There, not null and not an empty text.
     Exists {},
     /// Both ends included.
-    Between { from: Scalar, to: Scalar },
+    Between {
+        from: Scalar,
+        to: Scalar,
+    },
 }
 
 /// A value in a rule. Its type says which values it is compared with: a number never equals a text.
@@ -468,7 +489,12 @@ fn parse_node(value: Value, path: &str, depth: usize) -> Result<Rule, RuleError>
     };
     let kind = match map.remove("type") {
         Some(Value::String(kind)) => kind,
-        _ => return wrong(path, "“type” is missing: all, any, not, attribute, did, did_not, bought, rfm, trait, engagement, seen, consent, in_segment, bucket or everyone"),
+        _ => {
+            return wrong(
+                path,
+                "“type” is missing: all, any, not, attribute, did, did_not, bought, rfm, trait, engagement, seen, consent, in_segment, bucket or everyone",
+            );
+        }
     };
     match kind.as_str() {
         "all" | "any" => {

@@ -108,7 +108,15 @@ impl From<store::SnapshotRow> for Snapshot {
 
 fn segment(row: store::SegmentRow) -> Result<Segment, AudienceError> {
     let rule = Rule::parse(row.rule.0).map_err(|e| AudienceError::Stored(row.key.clone(), e))?;
-    Ok(Segment { id: row.id, key: row.key, name: row.name, rule, version: row.version, created_at: row.created_at, updated_at: row.updated_at })
+    Ok(Segment {
+        id: row.id,
+        key: row.key,
+        name: row.name,
+        rule,
+        version: row.version,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    })
 }
 
 fn check_names(key: &str, name: &str) -> Result<(), AudienceError> {
@@ -375,7 +383,8 @@ async fn prune(db: &Db, segment: SegmentId) -> Result<(), AudienceError> {
     let complete = store::complete(db, segment).await?;
     let Some(newest) = complete.first() else { return Ok(()) };
     let (oldest_kept, newest_id) = (newest.taken_at.plus_us(-KEEP_US), newest.id);
-    let abandoned = store::all_of(db, segment).await?.into_iter().filter(|s| s.status == "building" && s.taken_at < oldest_kept && s.id < newest_id);
+    let abandoned =
+        store::all_of(db, segment).await?.into_iter().filter(|s| s.status == "building" && s.taken_at < oldest_kept && s.id < newest_id);
     let old = complete.into_iter().skip(KEEP_SNAPSHOTS).filter(|s| s.taken_at < oldest_kept);
     for snapshot in old.chain(abandoned) {
         // Expired first: nobody takes it for complete while its members go.

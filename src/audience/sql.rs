@@ -237,9 +237,10 @@ impl Sql {
                 // 1, 0 or NULL.
                 let sought: Vec<&str> = match test {
                     Test::Eq { value: Scalar::Bool(b) } => vec![if *b { "1" } else { "0" }],
-                    Test::In { values } => {
-                        values.iter().filter_map(|v| if let Scalar::Bool(b) = v { Some(if *b { "1" } else { "0" }) } else { None }).collect()
-                    }
+                    Test::In { values } => values
+                        .iter()
+                        .filter_map(|v| if let Scalar::Bool(b) = v { Some(if *b { "1" } else { "0" }) } else { None })
+                        .collect(),
                     _ => return "FALSE".into(),
                 };
                 format!("COALESCE({expr} IN ({}), FALSE)", sought.join(", "))
@@ -276,7 +277,9 @@ impl Sql {
                     Wanted::Number => {
                         format!("(CASE WHEN jsonb_typeof({value}) = 'number' THEN CAST({value} AS DOUBLE PRECISION) END)")
                     }
-                    Wanted::Bool => format!("(CASE jsonb_typeof({value}) WHEN 'boolean' THEN CAST(CAST({value} AS BOOLEAN) AS INTEGER) END)"),
+                    Wanted::Bool => {
+                        format!("(CASE jsonb_typeof({value}) WHEN 'boolean' THEN CAST(CAST({value} AS BOOLEAN) AS INTEGER) END)")
+                    }
                     Wanted::Present => format!("COALESCE(jsonb_typeof({value}) <> 'null' AND {column} ->> {key} <> '', FALSE)"),
                 }
             }

@@ -47,8 +47,7 @@ macro_rules! snapshot_columns {
 const BY_ID: &str = segment_columns!("WHERE id = $1");
 const BY_KEY: &str = segment_columns!("WHERE key = $1");
 const PAGE: &str = segment_columns!("WHERE id > $1 ORDER BY id LIMIT $2");
-const INSERT: &str =
-    "INSERT INTO segment (key, name, rule, version, created_at, updated_at) VALUES ($1, $2, $3, 1, $4, $4) RETURNING id";
+const INSERT: &str = "INSERT INTO segment (key, name, rule, version, created_at, updated_at) VALUES ($1, $2, $3, 1, $4, $4) RETURNING id";
 const UPDATE: &str = "UPDATE segment SET name = $2, rule = $3, version = version + $4, updated_at = $5 WHERE id = $1";
 const DELETE_MEMBERS: &str = "DELETE FROM segment_member WHERE snapshot_id IN (SELECT id FROM segment_snapshot WHERE segment_id = $1)";
 const DELETE_SNAPSHOTS: &str = "DELETE FROM segment_snapshot WHERE segment_id = $1";
@@ -91,11 +90,11 @@ const BUILDING: &str =
 const LATEST: &str = snapshot_columns!("WHERE segment_id = $1 AND status = 'complete' ORDER BY taken_at DESC, id DESC LIMIT 1");
 const COMPLETE: &str = snapshot_columns!("WHERE segment_id = $1 AND status = 'complete' ORDER BY taken_at DESC, id DESC");
 const ALL_OF: &str = snapshot_columns!("WHERE segment_id = $1 ORDER BY id");
-const SIZES: &str =
-    "SELECT taken_at, size FROM segment_snapshot WHERE segment_id = $1 AND status IN ('complete', 'expired') ORDER BY taken_at DESC LIMIT $2";
+const SIZES: &str = "SELECT taken_at, size FROM segment_snapshot WHERE segment_id = $1 AND status IN ('complete', 'expired') ORDER BY taken_at DESC LIMIT $2";
 const START: &str = "INSERT INTO segment_snapshot (segment_id, rule_version, taken_at, status, size, created_at)
      VALUES ($1, $2, $3, 'building', 0, $4) RETURNING id";
-const ADVANCE: &str = "UPDATE segment_snapshot SET size = size + $2, cursor_person_id = $3 WHERE id = $1 AND status = 'building' AND cursor_person_id = $4";
+const ADVANCE: &str =
+    "UPDATE segment_snapshot SET size = size + $2, cursor_person_id = $3 WHERE id = $1 AND status = 'building' AND cursor_person_id = $4";
 const FINISH: &str = "UPDATE segment_snapshot SET status = 'complete', finished_at = $2 WHERE id = $1 AND status = 'building'";
 const EXPIRE: &str = "UPDATE segment_snapshot SET status = 'expired' WHERE id = $1";
 const MEMBERS: &str = "SELECT person_id FROM segment_member WHERE snapshot_id = $1 AND person_id > $2 ORDER BY person_id LIMIT $3";
