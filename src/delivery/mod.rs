@@ -1,6 +1,11 @@
 //! Delivery: claims planned touches and speaks SMTP; bounces, suppression, unsubscribe.
 
+pub mod dkim;
+pub mod message;
 pub mod sink;
+pub mod smtp;
+pub mod verdict;
+pub mod wire;
 
 use actix_web::web::ServiceConfig;
 
