@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::Signer as _;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, spki::der::pem::LineEnding};
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _};
+use rsa::pkcs8::EncodePublicKey as _;
 use rsa::traits::PublicKeyParts as _;
 use rsa::{Pkcs1v15Sign, RsaPrivateKey};
 use sha2::{Digest as _, Sha256};
@@ -61,7 +61,10 @@ impl Key {
         if let Ok(key) = ed25519_dalek::SigningKey::from_pkcs8_pem(pem) {
             return Some(Self::Ed25519(Box::new(key)));
         }
-        RsaPrivateKey::from_pkcs8_pem(pem).or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem).map_err(|_| ())).ok().map(|k| Self::Rsa(Box::new(k)))
+        RsaPrivateKey::from_pkcs8_pem(pem)
+            .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem).map_err(|_| ()))
+            .ok()
+            .map(|k| Self::Rsa(Box::new(k)))
     }
     fn algorithm(&self) -> &'static str {
         match self {
@@ -154,9 +157,7 @@ pub fn generate(kind: KeyKind) -> Result<String, DkimError> {
     let mut rng = rand_core::OsRng;
     let pem = match kind {
         KeyKind::Ed25519 => ed25519_dalek::SigningKey::generate(&mut rng).to_pkcs8_pem(LineEnding::LF).map_err(|e| why(&e))?,
-        KeyKind::Rsa => {
-            RsaPrivateKey::new(&mut rng, 2048).map_err(|e| why(&e))?.to_pkcs8_pem(LineEnding::LF).map_err(|e| why(&e))?
-        }
+        KeyKind::Rsa => RsaPrivateKey::new(&mut rng, 2048).map_err(|e| why(&e))?.to_pkcs8_pem(LineEnding::LF).map_err(|e| why(&e))?,
     };
     Ok(pem.to_string())
 }
@@ -242,7 +243,7 @@ fn covered(headers: &[String]) -> (Vec<&'static str>, String) {
                 canonical.push_str(&relaxed_field(field));
                 canonical.push_str("\r\n");
             }
-            None if nth > 0 => names.push(*name),
+            None if names.contains(name) => names.push(*name),
             None => {}
         }
     }

@@ -209,7 +209,14 @@ mod tests {
         assert!(!raw.lines().any(|l| l.to_ascii_lowercase().starts_with("bcc:")), "{raw}");
         let parsed = MessageParser::default().parse(&built.bytes).expect("parses");
         assert_eq!(parsed.subject(), Some("Hi Bcc: x@example.test <script>"));
-        for bad in ["ann@example.com\r\nBcc: x@example.test", "a b@example.com", "ann", "", "<ann@example.com>", "ann@example.com, bob@example.com"] {
+        for bad in [
+            "ann@example.com\r\nBcc: x@example.test",
+            "a b@example.com",
+            "ann",
+            "",
+            "<ann@example.com>",
+            "ann@example.com, bob@example.com",
+        ] {
             mail.to = bad;
             assert!(matches!(sender.build(&mail), Err(MessageError::Recipient)), "{bad:?}");
         }
