@@ -1,5 +1,7 @@
 -- People: who the shop knows, how they are recognised, what they agreed to, and what was computed about them.
 
+-- email_key is the address lower-cased; attributes is a JSON object; bucket is a stable hash of the id, 0..9999. Readers of "everybody"
+-- leave out rows with erased_at.
 CREATE TABLE person (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     external_id   TEXT UNIQUE,
@@ -20,7 +22,9 @@ CREATE TABLE person (
     last_seen_at  BIGINT NOT NULL,
     created_at    BIGINT NOT NULL,
     updated_at    BIGINT NOT NULL,
-    erased_at     BIGINT
+    -- Set when erased or merged away: the row stays so that what points at it still stands, without anything personal.
+    erased_at     BIGINT,
+    merged_into   BIGINT REFERENCES person (id)
 );
 
 -- Every name a person goes by. (kind: external | anonymous | email). A merge re-points rows, so a lookup is one probe.
@@ -43,7 +47,8 @@ CREATE TABLE consent_log (
 );
 CREATE INDEX consent_log_person ON consent_log (person_id, channel, at);
 
--- Addresses never to be written to again, whatever person they belong to. Keyed by lower-cased address.
+-- Addresses never to be written to again, whatever person they belong to. Keyed by lower-cased address; of an erased person's address only
+-- 'sha256:…' is kept.
 CREATE TABLE suppression (
     email_key  TEXT PRIMARY KEY,
     reason     TEXT NOT NULL,

@@ -1,13 +1,37 @@
 //! People: who the shop knows, how they are recognised, what they agreed to, and their computed traits.
+//!
+//! What a key may do to a profile depends on its [`Trust`]: a key that stands in a public page claims, a server's key vouches.
+
+mod api;
+mod consent;
+mod export;
+mod model;
+mod profile;
+mod resolve;
+mod store;
+mod traits;
 
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
 
-/// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub use api::openapi;
+pub use consent::{Suppression, release, set_consent, set_consents, suppress, suppressed, suppression};
+pub use export::{Export, erase, export};
+pub use model::{
+    Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
+};
+pub use profile::{bulk_upsert, seen, update_profiles};
+pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
+pub use store::{count, find, find_many, get, get_many, ids_after, list};
+pub use traits::{Traits, put_traits, traits_many};
 
-/// Jobs of this slice.
+/// HTTP routes of this slice. Erasing and exporting a person, which touch events as well, are routes of `events`.
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
+
+/// Jobs of this slice. (`people.traits` reads events and so lives there.)
 pub fn jobs() -> Vec<JobSpec> {
     Vec::new()
 }
