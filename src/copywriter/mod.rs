@@ -1,6 +1,16 @@
 //! The words: phrase grammar, remote generator, guardrails, stored copy.
 
+pub mod grammar;
+pub mod guardrails;
+mod model;
+pub mod title;
+
 use actix_web::web::ServiceConfig;
+
+pub use model::{
+    Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
+    SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,
+};
 
 use crate::platform::queue::JobSpec;
 
@@ -10,4 +20,33 @@ pub fn routes(_: &mut ServiceConfig) {}
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
     Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::platform::{Currency, Money};
+
+    /// A brief for tests: a mug at €24.90.
+    pub fn brief(locale: Locale) -> Brief {
+        let zh = locale == Locale::Zh;
+        Brief {
+            title: if zh { "手工陶瓷马克杯350ml" } else { "WHITE HANGING HEART T-LIGHT HOLDER" }.into(),
+            description: if zh { "高温烧制，容量 350 毫升。" } else { "Holds one tea light. Made of painted metal, 12 cm high." }.into(),
+            brand: Some("Northwind".into()),
+            category: Some(if zh { "家居" } else { "Home Decor" }.into()),
+            price: Money::new(2490, Currency::EUR),
+            sale_price: None,
+            stock: Some(40),
+            attributes: BTreeMap::from([("colour".into(), "white".into())]),
+            shop: if zh { "木槿小店" } else { "Northwind Home" }.into(),
+            tone: Tone::Friendly,
+            occasion: Occasion::Recommendation,
+            channel: CopyChannel::Email,
+            locale,
+            length: Length::Long,
+        }
+    }
 }
