@@ -1,23 +1,33 @@
 //! The words: phrase grammar, remote generator, guardrails, stored copy.
 
+mod api;
 pub mod grammar;
 pub mod guardrails;
 mod model;
+pub mod openai;
+mod service;
+mod store;
 pub mod title;
+mod writer;
 
 use actix_web::web::ServiceConfig;
 
+pub use api::openapi;
 pub use model::{
     Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
     SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,
 };
+pub use service::{CopyError, Ensured, approve, brief_for, edit, ensure, ensure_with, get_many, reject};
+pub use writer::{GRAMMAR_ID, Writer, Written};
 
 use crate::platform::queue::JobSpec;
 
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
 
-/// Jobs of this slice.
+/// Jobs of this slice: none; copy is written where a campaign needs it, by [`ensure`].
 pub fn jobs() -> Vec<JobSpec> {
     Vec::new()
 }
