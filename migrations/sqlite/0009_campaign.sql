@@ -1,5 +1,6 @@
 -- Campaigns: who × what × where × when × how measured.
 
+-- plan is the whole typed document (campaign::Plan); channel, segment_id, holdout_bp and window_us repeat parts of it, for reports and joins.
 CREATE TABLE campaign (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
     key               TEXT NOT NULL UNIQUE,
@@ -16,8 +17,12 @@ CREATE TABLE campaign (
     started_at        BIGINT,
     ended_at          BIGINT
 );
+-- The tick: whose next run is due?
 CREATE INDEX campaign_next ON campaign (status, next_run_at);
+-- A segment in use cannot be deleted: who uses it?
+CREATE INDEX campaign_segment ON campaign (segment_id);
 
+-- Variants get ids of their own, so that touches and copies can point at them; settings is campaign::Variant.
 CREATE TABLE campaign_variant (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     campaign_id BIGINT NOT NULL REFERENCES campaign (id),
@@ -25,9 +30,10 @@ CREATE TABLE campaign_variant (
     weight      BIGINT NOT NULL,
     settings    TEXT NOT NULL
 );
-CREATE INDEX campaign_variant_campaign ON campaign_variant (campaign_id);
+-- A variant keeps its id when the draft is edited: it is known by its name.
+CREATE UNIQUE INDEX campaign_variant_name ON campaign_variant (campaign_id, name);
 
--- One firing of a campaign's schedule. cursor_person_id makes planning resumable.
+-- One firing of a campaign's schedule. cursor_person_id makes planning resumable: it moves in the same transaction as the touches it covers.
 CREATE TABLE campaign_run (
     id               INTEGER PRIMARY KEY AUTOINCREMENT,
     campaign_id      BIGINT NOT NULL REFERENCES campaign (id),
@@ -36,11 +42,14 @@ CREATE TABLE campaign_run (
     status           TEXT NOT NULL,
     cursor_person_id BIGINT NOT NULL DEFAULT 0,
     planned          BIGINT NOT NULL DEFAULT 0,
-    skipped          TEXT NOT NULL,
     created_at       BIGINT NOT NULL,
     finished_at      BIGINT
 );
+-- A schedule fires once per instant, however many ticks see it due.
 CREATE UNIQUE INDEX campaign_run_once ON campaign_run (campaign_id, scheduled_at);
+
+-- Runs whose planning goes on.
+CREATE INDEX campaign_run_open ON campaign_run (created_at) WHERE status = 'planning';
 
 -- Which placements a banner campaign runs on.
 CREATE TABLE placement (

@@ -14,7 +14,6 @@ mod service;
 mod signals;
 mod store;
 
-#[allow(unused_imports)]
 pub(crate) use model::word_enum;
 pub use model::{
     Actor, Arm, Contacts, Content, Finish, NewSignal, NewTouch, Outcome, Recorded, Signal, SignalKind, StateCount, TRANSITIONS, Touch,
@@ -25,7 +24,10 @@ pub use service::{
     reassign_person, release_campaign, release_expired, resend, set_content,
 };
 pub use signals::{of_touch as signals_of, record_many as record_signals};
-pub use store::{contact_counts, counts_of_campaign, counts_of_run, get_many, page_of_campaign, page_of_person, recent_products};
+pub use store::{
+    contact_counts, counts_of_campaign, counts_of_run, get_many, has_open, held_campaigns, page_of_campaign, page_of_person,
+    recent_products,
+};
 
 /// Records one signal; see [`record_signals`].
 pub async fn record_signal(tx: &mut Tx, signal: NewSignal) -> sqlx::Result<Recorded> {

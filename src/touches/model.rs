@@ -26,17 +26,17 @@ macro_rules! word_enum {
             }
         }
         impl std::str::FromStr for $name {
-            type Err = UnknownWord;
-            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+            type Err = $crate::touches::UnknownWord;
+            fn from_str(text: &str) -> Result<Self, $crate::touches::UnknownWord> {
                 match text {
                     $($word => Ok(Self::$variant),)*
-                    _ => Err(UnknownWord { kind: stringify!($name), word: text.chars().take(40).collect() }),
+                    _ => Err($crate::touches::UnknownWord { kind: stringify!($name), word: text.chars().take(40).collect() }),
                 }
             }
         }
         impl TryFrom<String> for $name {
-            type Error = UnknownWord;
-            fn try_from(text: String) -> Result<Self, UnknownWord> {
+            type Error = $crate::touches::UnknownWord;
+            fn try_from(text: String) -> Result<Self, $crate::touches::UnknownWord> {
                 text.parse()
             }
         }

@@ -232,6 +232,19 @@ pub async fn unhold(tx: &mut Tx, campaign: CampaignId) -> sqlx::Result<()> {
     on!(tx, |c| sqlx::query(UNHOLD).bind(campaign).execute(&mut *c).await.map(|_| ()))
 }
 
+const HELD: &str = "SELECT campaign_id FROM touch_hold ORDER BY campaign_id";
+/// Campaigns whose touches are held now.
+pub async fn held_campaigns(db: &Db) -> sqlx::Result<Vec<CampaignId>> {
+    read!(*db, |c| sqlx::query_scalar(HELD).fetch_all(c).await)
+}
+
+const HAS_OPEN: &str =
+    "SELECT EXISTS (SELECT 1 FROM touch WHERE campaign_id = $1 AND state IN ('planned', 'deferred', 'claimed', 'sending'))";
+/// Whether a campaign has touches that still wait for something.
+pub async fn has_open(db: &Db, campaign: CampaignId) -> sqlx::Result<bool> {
+    read!(*db, |c| sqlx::query_scalar(HAS_OPEN).bind(campaign).fetch_one(c).await)
+}
+
 pub async fn set_content(tx: &mut Tx, owner: &str, contents: &[Content], now: Timestamp) -> sqlx::Result<u64> {
     let mut changed = 0;
     for chunk in contents.chunks(UPDATE_ROWS) {
