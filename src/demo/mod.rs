@@ -1,5 +1,7 @@
 //! A simulated shop with known truth, and the demo that runs it through Marquee's public doors.
 
+pub mod world;
+
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
