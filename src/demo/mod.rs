@@ -1,5 +1,6 @@
 //! A simulated shop with known truth, and the demo that runs it through Marquee's public doors.
 
+pub mod picture;
 pub mod world;
 
 use actix_web::web::ServiceConfig;

@@ -26,7 +26,7 @@ const HAZARD_CAP: f64 = 0.6;
 /// Impulse of a mail that arrives, is opened, is clicked; of a banner that is seen, is clicked.
 const MAIL_ARRIVES: f64 = 0.14;
 const MAIL_OPENED: f64 = 0.42;
-const MAIL_CLICKED: f64 = 0.8;
+const MAIL_CLICKED: f64 = 1.0;
 const BANNER_SEEN: f64 = 0.05;
 const BANNER_CLICKED: f64 = 0.5;
 
@@ -177,6 +177,11 @@ pub(crate) fn expected_impulse(open: f64, click: f64) -> f64 {
     MAIL_ARRIVES + open * (MAIL_OPENED + click * MAIL_CLICKED)
 }
 
+/// Chance that an opened mail is clicked, at the best place in it.
+pub(crate) fn p_click(liking: f64, voice: f64, fatigue: f64) -> f64 {
+    logistic(-2.6 + 1.6 * liking + 0.6 * voice - 0.15 * fatigue)
+}
+
 fn logistic(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
@@ -195,7 +200,7 @@ impl World {
         let (u_open, u_click, u_leave) = (draw.uniform(), draw.uniform(), draw.uniform());
         let (open_delay, click_delay) = (0.01 + draw.exponential(0.2), 0.0005 + draw.exponential(0.004));
         let (open, click) = match touch.medium {
-            Medium::Email => (self.p_open(nature, touch, fatigue, liking), logistic(-2.1 + 1.6 * liking + 0.6 * voice - 0.15 * fatigue) * place),
+            Medium::Email => (self.p_open(nature, touch, fatigue, liking), p_click(liking, voice, fatigue) * place),
             Medium::Banner => (1.0, 0.008 * (1.4 * liking + 0.4 * voice).exp() * place),
         };
         let opened = match touch.medium {

@@ -91,10 +91,10 @@ impl Nature {
             *slot = sum;
         }
         // A heavy tail of regulars: log-normal with a mean of `orders_per_week`, cut where somebody would order every other day.
-        let sigma = 0.75;
+        let sigma = 0.85;
         let rate = orders_per_week / 7.0 * (sigma * draw.normal() - sigma * sigma / 2.0).exp();
         let response = if draw.chance(0.08) { -draw.between(0.4, 1.0) } else { (0.4 * draw.normal()).exp() };
-        let visits_per_day = 0.08 * (0.5 * draw.normal()).exp() + 0.5 * rate;
+        let visits_per_day = 0.06 * (0.5 * draw.normal()).exp() + 0.5 * rate;
         let voices = [0.5 * draw.normal(), 0.15 + 0.5 * draw.normal(), 0.5 * draw.normal(), -0.15 + 0.5 * draw.normal()];
         Self {
             index,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::World;
-use super::dynamics::{Detail, Medium, Order, State, Touch, What};
+use super::dynamics::{Detail, Medium, Order, State, Touch, What, expected_impulse, p_click};
 use super::people::{Nature, VOICES, Voice};
 use crate::platform::clock::Timestamp;
 
@@ -93,8 +93,7 @@ impl World {
         let touch =
             Touch { person: nature.index, campaign: 0, medium: Medium::Email, at, product: Some(product), voice, subject_chars: 42, position: 0 };
         let open = self.p_open(nature, &touch, 0.0, liking);
-        let click = 1.0 / (1.0 + (2.1 - 1.6 * liking - 0.6 * fit).exp());
-        self.pull(nature, liking, fit, 0.0) * super::dynamics::expected_impulse(open, click) * nature.orders_per_day
+        self.pull(nature, liking, fit, 0.0) * expected_impulse(open, p_click(liking, fit, 0.0)) * nature.orders_per_day
     }
 
     /// The oracle's choice: the product in stock that is worth most to this person, with its expected utility.
