@@ -14,6 +14,7 @@ struct Canvas {
     main: Color,
     dark: Color,
     light: Color,
+    place: Transform,
 }
 
 fn shade(rgb: [u8; 3], by: f32) -> Color {
@@ -24,11 +25,22 @@ fn shade(rgb: [u8; 3], by: f32) -> Color {
 /// The product's picture as PNG bytes, a few kilobytes. `None` only where memory for the canvas is lacking.
 pub fn png(product: &Product) -> Option<Vec<u8>> {
     let rgb = product.rgb;
-    let mut canvas = Canvas { pixels: Pixmap::new(SIZE, SIZE)?, main: shade(rgb, 0.0), dark: shade(rgb, -0.32), light: shade(rgb, 0.38) };
-    // The ground is a pale tint that differs between neighbours in the catalogue.
-    let pale = [[244, 240, 232], [238, 242, 240], [242, 238, 240], [240, 241, 246]][product.sku.bytes().map(usize::from).sum::<usize>() % 4];
+    // Size, side and ground differ between products of one shape and colour.
+    let draw = product.sku.bytes().fold(7_u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b)));
+    let scale = 3.3 + (draw % 97) as f32 / 97.0 * 0.8;
+    let side = if draw % 2 == 0 { scale } else { -scale };
+    let pale = [[244, 240, 232], [238, 242, 240], [242, 238, 240], [240, 241, 246], [246, 242, 238]][(draw / 97 % 5) as usize];
+    let mut canvas = Canvas {
+        pixels: Pixmap::new(SIZE, SIZE)?,
+        main: shade(rgb, 0.0),
+        dark: shade(rgb, -0.32),
+        light: shade(rgb, 0.38),
+        place: Transform::from_row(side, 0.0, 0.0, scale, 200.0 - 50.0 * side, 200.0 - 52.0 * scale),
+    };
     canvas.pixels.fill(shade(pale, 0.0));
-    canvas.oval(50.0, 84.0, 34.0, 4.0, shade(pale, -0.09));
+    let (x, y) = (30.0 + (draw / 500 % 41) as f32, 34.0 + (draw / 20_500 % 23) as f32);
+    canvas.oval(x, y, 30.0, 30.0, shade(pale, -0.035));
+    canvas.oval(50.0, 85.0, 34.0, 4.0, shade(pale, -0.1));
     canvas.draw(LEAVES[product.leaf].shape);
     canvas.pixels.encode_png().ok()
 }
@@ -38,7 +50,7 @@ impl Canvas {
         let mut paint = Paint::default();
         paint.set_color(colour);
         if let Some(path) = path {
-            self.pixels.fill_path(&path, &paint, FillRule::Winding, Transform::from_scale(4.0, 4.0), None);
+            self.pixels.fill_path(&path, &paint, FillRule::Winding, self.place, None);
         }
     }
     fn oval(&mut self, x: f32, y: f32, rx: f32, ry: f32, colour: Color) {
@@ -77,7 +89,7 @@ impl Canvas {
         paint.set_color(colour);
         let stroke = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, ..Stroke::default() };
         if let Some(path) = path.finish() {
-            self.pixels.stroke_path(&path, &paint, &stroke, Transform::from_scale(4.0, 4.0), None);
+            self.pixels.stroke_path(&path, &paint, &stroke, self.place, None);
         }
     }
 
@@ -85,14 +97,27 @@ impl Canvas {
         let (main, dark, light) = (self.main, self.dark, self.light);
         match shape {
             Shape::Cushion => {
-                self.curve((20.0, 24.0), &[(50.0, 30.0, 80.0, 24.0), (75.0, 52.0, 80.0, 82.0), (50.0, 76.0, 20.0, 82.0), (25.0, 52.0, 20.0, 24.0)], main);
+                self.curve(
+                    (20.0, 24.0),
+                    &[(50.0, 30.0, 80.0, 24.0), (75.0, 52.0, 80.0, 82.0), (50.0, 76.0, 20.0, 82.0), (25.0, 52.0, 20.0, 24.0)],
+                    main,
+                );
                 self.line((28.0, 32.0), &[(50.0, 37.0, 72.0, 32.0)], 1.2, dark);
                 self.oval(50.0, 54.0, 2.5, 2.5, dark);
             }
             Shape::Sheet => {
                 for (i, colour) in [dark, main, light].into_iter().enumerate() {
                     let y = 64.0 - 16.0 * i as f32;
-                    self.curve((18.0, y), &[(16.0, y + 8.0, 18.0, y + 18.0), (50.0, y + 20.0, 82.0, y + 18.0), (84.0, y + 8.0, 82.0, y), (50.0, y - 2.0, 18.0, y)], colour);
+                    self.curve(
+                        (18.0, y),
+                        &[
+                            (16.0, y + 8.0, 18.0, y + 18.0),
+                            (50.0, y + 20.0, 82.0, y + 18.0),
+                            (84.0, y + 8.0, 82.0, y),
+                            (50.0, y - 2.0, 18.0, y),
+                        ],
+                        colour,
+                    );
                 }
             }
             Shape::Lamp | Shape::Pendant => self.lamp(shape),
@@ -106,7 +131,17 @@ impl Canvas {
             Shape::Vase => {
                 self.line((50.0, 34.0), &[(44.0, 22.0, 40.0, 12.0)], 1.2, Color::from_rgba8(96, 118, 76, 255));
                 self.line((52.0, 34.0), &[(56.0, 22.0, 62.0, 14.0)], 1.2, Color::from_rgba8(96, 118, 76, 255));
-                self.curve((42.0, 30.0), &[(44.0, 40.0, 34.0, 52.0), (28.0, 72.0, 40.0, 84.0), (50.0, 86.0, 60.0, 84.0), (72.0, 72.0, 66.0, 52.0), (56.0, 40.0, 58.0, 30.0)], main);
+                self.curve(
+                    (42.0, 30.0),
+                    &[
+                        (44.0, 40.0, 34.0, 52.0),
+                        (28.0, 72.0, 40.0, 84.0),
+                        (50.0, 86.0, 60.0, 84.0),
+                        (72.0, 72.0, 66.0, 52.0),
+                        (56.0, 40.0, 58.0, 30.0),
+                    ],
+                    main,
+                );
                 self.oval(50.0, 30.0, 8.0, 2.2, dark);
             }
             Shape::Frame => {
@@ -156,8 +191,16 @@ impl Canvas {
         match shape {
             Shape::Glass => {
                 for x in [22.0, 54.0] {
-                    self.curve((x, 32.0), &[(x + 1.0, 60.0, x + 4.0, 82.0), (x + 12.0, 85.0, x + 20.0, 82.0), (x + 23.0, 60.0, x + 24.0, 32.0)], light);
-                    self.curve((x + 2.0, 52.0), &[(x + 3.0, 68.0, x + 5.0, 80.0), (x + 12.0, 82.0, x + 19.0, 80.0), (x + 21.0, 68.0, x + 22.0, 52.0)], main);
+                    self.curve(
+                        (x, 32.0),
+                        &[(x + 1.0, 60.0, x + 4.0, 82.0), (x + 12.0, 85.0, x + 20.0, 82.0), (x + 23.0, 60.0, x + 24.0, 32.0)],
+                        light,
+                    );
+                    self.curve(
+                        (x + 2.0, 52.0),
+                        &[(x + 3.0, 68.0, x + 5.0, 80.0), (x + 12.0, 82.0, x + 19.0, 80.0), (x + 21.0, 68.0, x + 22.0, 52.0)],
+                        main,
+                    );
                     self.oval(x + 12.0, 32.0, 12.0, 2.6, dark);
                 }
             }
@@ -174,7 +217,11 @@ impl Canvas {
                 self.oval(50.0, 35.0, 4.0, 4.0, dark);
             }
             Shape::Knife => {
-                self.curve((16.0, 60.0), &[(40.0, 30.0, 62.0, 40.0), (62.0, 46.0, 60.0, 50.0), (40.0, 58.0, 16.0, 60.0)], Color::from_rgba8(188, 192, 196, 255));
+                self.curve(
+                    (16.0, 60.0),
+                    &[(40.0, 30.0, 62.0, 40.0), (62.0, 46.0, 60.0, 50.0), (40.0, 58.0, 16.0, 60.0)],
+                    Color::from_rgba8(188, 192, 196, 255),
+                );
                 self.line((62.0, 45.0), &[(74.0, 40.0, 86.0, 36.0)], 8.0, main);
                 self.oval(70.0, 42.5, 1.4, 1.4, light);
                 self.oval(79.0, 39.0, 1.4, 1.4, light);
@@ -210,7 +257,11 @@ impl Canvas {
             Shape::Spade => {
                 self.line((50.0, 20.0), &[(50.0, 36.0, 50.0, 54.0)], 4.0, main);
                 self.line((42.0, 16.0), &[(50.0, 16.0, 58.0, 16.0)], 4.0, dark);
-                self.curve((38.0, 52.0), &[(50.0, 50.0, 62.0, 52.0), (64.0, 74.0, 50.0, 86.0), (36.0, 74.0, 38.0, 52.0)], Color::from_rgba8(150, 156, 160, 255));
+                self.curve(
+                    (38.0, 52.0),
+                    &[(50.0, 50.0, 62.0, 52.0), (64.0, 74.0, 50.0, 86.0), (36.0, 74.0, 38.0, 52.0)],
+                    Color::from_rgba8(150, 156, 160, 255),
+                );
             }
             Shape::Can => {
                 self.line((34.0, 52.0), &[(20.0, 46.0, 10.0, 34.0)], 4.0, dark);
@@ -255,7 +306,17 @@ impl Canvas {
             }
             Shape::Bag => {
                 self.line((38.0, 30.0), &[(50.0, 10.0, 62.0, 30.0)], 3.6, dark);
-                self.curve((28.0, 36.0), &[(30.0, 24.0, 50.0, 24.0), (70.0, 24.0, 72.0, 36.0), (76.0, 62.0, 72.0, 84.0), (50.0, 87.0, 28.0, 84.0), (24.0, 62.0, 28.0, 36.0)], main);
+                self.curve(
+                    (28.0, 36.0),
+                    &[
+                        (30.0, 24.0, 50.0, 24.0),
+                        (70.0, 24.0, 72.0, 36.0),
+                        (76.0, 62.0, 72.0, 84.0),
+                        (50.0, 87.0, 28.0, 84.0),
+                        (24.0, 62.0, 28.0, 36.0),
+                    ],
+                    main,
+                );
                 self.bar(34.0, 56.0, 32.0, 22.0, dark);
                 self.bar(30.0, 44.0, 40.0, 4.0, light);
             }
@@ -265,7 +326,21 @@ impl Canvas {
                 self.line((43.0, 36.0), &[(43.0, 56.0, 43.0, 76.0)], 2.4, light);
             }
             Shape::Jumper => {
-                self.shape(&[(34.0, 24.0), (66.0, 24.0), (92.0, 66.0), (80.0, 72.0), (70.0, 54.0), (70.0, 84.0), (30.0, 84.0), (30.0, 54.0), (20.0, 72.0), (8.0, 66.0)], main);
+                self.shape(
+                    &[
+                        (34.0, 24.0),
+                        (66.0, 24.0),
+                        (92.0, 66.0),
+                        (80.0, 72.0),
+                        (70.0, 54.0),
+                        (70.0, 84.0),
+                        (30.0, 84.0),
+                        (30.0, 54.0),
+                        (20.0, 72.0),
+                        (8.0, 66.0),
+                    ],
+                    main,
+                );
                 self.oval(50.0, 24.0, 10.0, 6.0, dark);
                 self.bar(30.0, 79.0, 40.0, 5.0, dark);
                 self.line((34.0, 46.0), &[(50.0, 50.0, 66.0, 46.0)], 2.0, light);
@@ -277,12 +352,27 @@ impl Canvas {
                 self.line((32.0, 72.0), &[(40.0, 73.0, 49.0, 74.0)], 2.4, light);
             }
             Shape::Sock => {
-                self.curve((40.0, 16.0), &[(50.0, 18.0, 62.0, 16.0), (62.0, 42.0, 62.0, 56.0), (74.0, 68.0, 84.0, 74.0), (84.0, 86.0, 72.0, 85.0), (46.0, 78.0, 40.0, 62.0), (40.0, 40.0, 40.0, 16.0)], main);
+                self.curve(
+                    (40.0, 16.0),
+                    &[
+                        (50.0, 18.0, 62.0, 16.0),
+                        (62.0, 42.0, 62.0, 56.0),
+                        (74.0, 68.0, 84.0, 74.0),
+                        (84.0, 86.0, 72.0, 85.0),
+                        (46.0, 78.0, 40.0, 62.0),
+                        (40.0, 40.0, 40.0, 16.0),
+                    ],
+                    main,
+                );
                 self.bar(40.0, 17.0, 22.0, 8.0, dark);
                 self.line((42.0, 40.0), &[(51.0, 42.0, 61.0, 40.0)], 2.4, light);
             }
             _ => {
-                self.curve((10.0, 66.0), &[(14.0, 44.0, 40.0, 48.0), (70.0, 54.0, 90.0, 64.0), (94.0, 80.0, 84.0, 82.0), (40.0, 84.0, 12.0, 82.0)], main);
+                self.curve(
+                    (10.0, 66.0),
+                    &[(14.0, 44.0, 40.0, 48.0), (70.0, 54.0, 90.0, 64.0), (94.0, 80.0, 84.0, 82.0), (40.0, 84.0, 12.0, 82.0)],
+                    main,
+                );
                 self.oval(28.0, 60.0, 15.0, 6.0, dark);
                 self.bar(12.0, 80.0, 76.0, 4.0, dark);
                 self.oval(54.0, 62.0, 3.0, 3.0, light);
@@ -295,7 +385,11 @@ impl Canvas {
         if shape == Shape::Pendant {
             self.line((50.0, 4.0), &[(50.0, 20.0, 50.0, 36.0)], 1.4, dark);
             self.oval(50.0, 74.0, 7.0, 7.0, Color::from_rgba8(250, 226, 160, 255));
-            self.curve((46.0, 34.0), &[(50.0, 32.0, 54.0, 34.0), (82.0, 44.0, 84.0, 74.0), (50.0, 66.0, 16.0, 74.0), (18.0, 44.0, 46.0, 34.0)], main);
+            self.curve(
+                (46.0, 34.0),
+                &[(50.0, 32.0, 54.0, 34.0), (82.0, 44.0, 84.0, 74.0), (50.0, 66.0, 16.0, 74.0), (18.0, 44.0, 46.0, 34.0)],
+                main,
+            );
             self.line((30.0, 52.0), &[(50.0, 46.0, 70.0, 52.0)], 1.2, light);
         } else {
             self.bar(48.0, 44.0, 4.0, 34.0, dark);

@@ -4,6 +4,7 @@ mod support;
 
 mod catalog;
 mod http;
+mod lift_worlds;
 mod platform;
 mod queue;
 mod structure;

@@ -85,7 +85,8 @@ impl Catalogue {
         let mut draw = noise.at(Purpose::Catalogue, u64::MAX, 0);
         let department_theme: Vec<Theme> = (0..DEPARTMENTS).map(|_| around(&[0.0; THEMES], 1.0, &mut draw)).collect();
         let leaf_theme: Vec<Theme> = LEAVES.iter().map(|leaf| around(&department_theme[leaf.department], 0.75, &mut draw)).collect();
-        let leaf_weight: Vec<f32> = LEAVES.iter().map(|leaf| ((0.5 * draw.normal()).exp() * (20.0 / leaf.median).powf(0.7)) as f32).collect();
+        let leaf_weight: Vec<f32> =
+            LEAVES.iter().map(|leaf| ((0.5 * draw.normal()).exp() * (20.0 / leaf.median).powf(0.7)) as f32).collect();
         let mut made = Vec::with_capacity(products as usize);
         let mut members = vec![Vec::new(); LEAVES.len()];
         let mut cumulative = vec![Vec::new(); LEAVES.len()];
@@ -183,15 +184,27 @@ fn ending(minor: f64) -> i64 {
 }
 
 fn code(path: &str) -> String {
-    path.split(" > ").filter_map(|part| part.chars().next()).chain(path.rsplit(" > ").next().into_iter().flat_map(|l| l.chars().skip(1).take(2))).collect::<String>().to_uppercase()
+    path.split(" > ")
+        .filter_map(|part| part.chars().next())
+        .chain(path.rsplit(" > ").next().into_iter().flat_map(|l| l.chars().skip(1).take(2)))
+        .collect::<String>()
+        .to_uppercase()
 }
 
 fn describe(leaf: &Leaf, material: &str, noun: &str, colour: &str, draw: &mut Stream) -> String {
     const MADE: &[&str] = &[
-        "made in small batches", "finished by hand", "made to be used every day", "designed to last and to be mended", "made from carefully chosen stock",
+        "made in small batches",
+        "finished by hand",
+        "made to be used every day",
+        "designed to last and to be mended",
+        "made from carefully chosen stock",
     ];
     const USE: [&[&str]; DEPARTMENTS] = [
-        &["Brings a calm note to a bedroom or hallway.", "Sits well beside pale wood and plain walls.", "A quiet piece for the living room."],
+        &[
+            "Brings a calm note to a bedroom or hallway.",
+            "Sits well beside pale wood and plain walls.",
+            "A quiet piece for the living room.",
+        ],
         &["At home on a weekday table and for guests.", "Stacks neatly and cleans easily.", "A dependable piece for small kitchens."],
         &["Made for pots, borders and balconies.", "Stands up to rain and sun.", "A good companion for a first garden."],
         &["Packs small for weekends away.", "Made for wet paths and early starts.", "Light enough to carry all day."],

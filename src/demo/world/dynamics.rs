@@ -208,7 +208,8 @@ impl World {
             Medium::Banner => Some(day),
         };
         let clicked = opened.filter(|_| u_click < click).map(|at| at + click_delay);
-        let leaves = opened.filter(|_| touch.medium == Medium::Email && u_leave < 0.002 * (0.55 * fatigue).exp()).map(|at| at + click_delay * 2.0);
+        let leaves =
+            opened.filter(|_| touch.medium == Medium::Email && u_leave < 0.002 * (0.55 * fatigue).exp()).map(|at| at + click_delay * 2.0);
         self.leave_impulses(nature, state, touch, (fatigue, liking, voice), (day, opened, clicked));
         state.fatigue = fatigue + if touch.medium == Medium::Email { 1.0 } else { 0.08 };
         state.fatigue_day = day;
@@ -306,7 +307,13 @@ impl World {
             if decision.orders {
                 let order = self.order(nature, state, decision.day);
                 state.last_order_day = decision.day;
-                tell(Happening { person: nature.index, at: self.instant(decision.day), device: 0, signed_in: true, what: What::Order(order) });
+                tell(Happening {
+                    person: nature.index,
+                    at: self.instant(decision.day),
+                    device: 0,
+                    signed_in: true,
+                    what: What::Order(order),
+                });
             }
             return;
         }
@@ -356,7 +363,8 @@ impl World {
             let shelf = self.catalogue.shelf(product, day);
             let item = &self.catalogue.products[product as usize];
             let dear = (shelf.pays_minor() as f64 / (LEAVES[leaf].median * 100.0)).ln();
-            let score = 2.5 * nature.liking(&item.theme) - 1.2 * nature.price_sensitivity * dear - 0.4 * (-draw.uniform().max(1e-12).ln()).ln();
+            let score =
+                2.5 * nature.liking(&item.theme) - 1.2 * nature.price_sensitivity * dear - 0.4 * (-draw.uniform().max(1e-12).ln()).ln();
             if shelf.stock > 0 && best.is_none_or(|(s, _)| score > s) {
                 best = Some((score, product));
             }
@@ -419,5 +427,4 @@ impl World {
         let amount = (lines[line].unit_price_minor * i64::from(lines[line].quantity)).min(total_minor);
         (u < 0.05).then(|| Aftermath { at: self.instant(at + 2.0 + 5.0 * wait), cancels: false, amount_minor: amount, line })
     }
-
 }

@@ -114,7 +114,12 @@ mod tests {
         let noise = Noise::new(7);
         let first = noise.at(Purpose::Decide, 3, 9).next_u64();
         assert_eq!(Noise::new(7).at(Purpose::Decide, 3, 9).next_u64(), first);
-        for other in [Noise::new(8).at(Purpose::Decide, 3, 9), noise.at(Purpose::Hour, 3, 9), noise.at(Purpose::Decide, 4, 9), noise.at(Purpose::Decide, 3, 10)] {
+        for other in [
+            Noise::new(8).at(Purpose::Decide, 3, 9),
+            noise.at(Purpose::Hour, 3, 9),
+            noise.at(Purpose::Decide, 4, 9),
+            noise.at(Purpose::Decide, 3, 10),
+        ] {
             assert_ne!(other.clone().next_u64(), first);
         }
     }

@@ -148,7 +148,8 @@ impl Profile {
         };
         let bounces = draw.chance(0.015);
         let local = if chinese { "reader".to_owned() } else { format!("{}.{}", first_name, last_name).to_lowercase() };
-        let domain = if bounces { "bounce.example.test" } else { ["example.test", "mail.example.test", "post.example.test"][draw.below(3)] };
+        let domain =
+            if bounces { "bounce.example.test" } else { ["example.test", "mail.example.test", "post.example.test"][draw.below(3)] };
         let device = |n: u64| {
             let mut d = noise.at(Purpose::Profile, u64::from(index), 10 + n);
             format!("dev-{:016x}", d.next_u64())

@@ -90,8 +90,16 @@ impl World {
     pub fn expected_utility(&self, nature: &Nature, product: u32, voice: Voice, at: Timestamp) -> f64 {
         let liking = nature.liking(&self.catalogue.products[product as usize].theme);
         let fit = nature.voice_fit(voice);
-        let touch =
-            Touch { person: nature.index, campaign: 0, medium: Medium::Email, at, product: Some(product), voice, subject_chars: 42, position: 0 };
+        let touch = Touch {
+            person: nature.index,
+            campaign: 0,
+            medium: Medium::Email,
+            at,
+            product: Some(product),
+            voice,
+            subject_chars: 42,
+            position: 0,
+        };
         let open = self.p_open(nature, &touch, 0.0, liking);
         self.pull(nature, liking, fit, 0.0) * expected_impulse(open, p_click(liking, fit, 0.0)) * nature.orders_per_day
     }
@@ -169,10 +177,8 @@ mod tests {
     #[test]
     fn taking_away_a_campaign_changes_only_those_it_reached() {
         let world = world(false);
-        let log: Vec<Touch> = (0..400)
-            .flat_map(|p| [Some(mail(&world, p, 1, 30.4)), (p < 200).then(|| mail(&world, p, 2, 33.4))])
-            .flatten()
-            .collect();
+        let log: Vec<Touch> =
+            (0..400).flat_map(|p| [Some(mail(&world, p, 1, 30.4)), (p < 200).then(|| mail(&world, p, 2, 33.4))]).flatten().collect();
         let windows: Vec<Window> =
             (0..400).map(|person| Window { person, from: world.instant(33.4), until: world.instant(47.4) }).collect();
         let truth = world.truth(&log, 2, &windows, world.instant(60.0));
