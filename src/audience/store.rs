@@ -99,7 +99,7 @@ const FINISH: &str = "UPDATE segment_snapshot SET status = 'complete', finished_
 const EXPIRE: &str = "UPDATE segment_snapshot SET status = 'expired' WHERE id = $1";
 const MEMBERS: &str = "SELECT person_id FROM segment_member WHERE snapshot_id = $1 AND person_id > $2 ORDER BY person_id LIMIT $3";
 const DROP_SOME: &str = "DELETE FROM segment_member WHERE snapshot_id = $1 AND person_id <=
-     (SELECT MAX(person_id) FROM (SELECT person_id FROM segment_member WHERE snapshot_id = $1 ORDER BY person_id LIMIT $2) some)";
+     (SELECT MAX(person_id) FROM (SELECT person_id FROM segment_member WHERE snapshot_id = $1 ORDER BY person_id LIMIT $2) piece)";
 
 pub(super) async fn snapshot(db: &Db, id: SnapshotId) -> sqlx::Result<Option<SnapshotRow>> {
     read!(*db, |c| sqlx::query_as::<_, SnapshotRow>(SNAPSHOT).bind(id).fetch_optional(c).await)

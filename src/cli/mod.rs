@@ -3,6 +3,7 @@
 mod doctor;
 mod jobs;
 mod key;
+mod segment;
 mod serve;
 
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ enum Command {
     /// What runs when, what ran, what failed; run one now.
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Make, look at, snapshot and delete segments.
+    #[command(subcommand)]
+    Segment(segment::SegmentCommand),
     /// Check configuration, database, mail and models, and say what is wrong.
     Doctor,
 }
@@ -78,6 +82,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
+        Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
         Command::Doctor => doctor::run(config, clock).await,
     }
 }

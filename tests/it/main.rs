@@ -2,6 +2,8 @@
 
 mod support;
 
+mod audience;
+mod audience_world;
 mod catalog;
 mod http;
 mod lift_worlds;
