@@ -1,7 +1,12 @@
 //! Delivery: claims planned touches and speaks SMTP; bounces, suppression, unsubscribe.
 
+pub mod bounces;
+pub mod compose;
+pub mod dispatch;
 pub mod dkim;
 pub mod message;
+pub mod rate;
+mod senders;
 pub mod sink;
 pub mod smtp;
 pub mod verdict;

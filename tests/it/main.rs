@@ -5,6 +5,7 @@ mod support;
 mod audience;
 mod audience_world;
 mod catalog;
+mod delivery;
 mod http;
 mod lift_worlds;
 mod platform;
