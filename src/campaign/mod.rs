@@ -1,22 +1,31 @@
 //! Campaigns: plan, schedule, variants, holdouts, caps, life cycle, planning runs.
 
+mod choice;
+mod draft;
 mod error;
+mod facts;
 mod model;
+mod planning;
 mod policy;
+mod recheck;
 mod schedule;
 mod service;
 mod store;
 
 use actix_web::web::ServiceConfig;
 
+use crate::job;
 use crate::platform::queue::JobSpec;
 
 pub use error::CampaignError;
+pub use facts::reason;
 pub use model::{
     Action, Campaign, Caps, Choice, Goal, GoalKind, Hours, IfPast, LocaleMode, NewCampaign, Plan, Repeat, Run, RunStatus, Schedule,
     SendWindow, Sender, Status, StoredVariant, Utm, Variant,
 };
+pub use planning::{PlannedRun, plan_run};
 pub use policy::{ContactPolicy, policy, set_policy};
+pub use recheck::{Checked, Verdict, recheck};
 pub use schedule::next_allowed;
 pub use service::{Ticked, create, find, get, send_now, sendable, tick, transition, update};
 
@@ -27,5 +36,5 @@ pub fn routes(_: &mut ServiceConfig) {}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("campaign.tick", planning::tick_job), job!("campaign.plan", planning::plan_job)]
 }

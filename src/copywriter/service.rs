@@ -119,7 +119,8 @@ pub async fn ensure_with(platform: &Platform, writer: &Writer, requests: &[CopyR
 
     let mut done = Ensured::default();
     let mut stale_ids = Vec::new();
-    let mut todo: Vec<(&CopyRequest, Brief, String)> = Vec::new();
+    // Owned, so that the future is Send for every lifetime: jobs call this.
+    let mut todo: Vec<(CopyRequest, Brief, String)> = Vec::new();
     for request in requests {
         let key = request.key();
         let Some(product) = products.get(&request.product_id) else {
@@ -143,7 +144,7 @@ pub async fn ensure_with(platform: &Platform, writer: &Writer, requests: &[CopyR
                 }
                 done.stale += usize::from(copy.status.usable());
             }
-            _ => todo.push((request, brief, facts_hash)),
+            _ => todo.push((request.clone(), brief, facts_hash)),
         }
     }
     for some in stale_ids.chunks(CHUNK) {
@@ -196,7 +197,7 @@ fn key_of(copy: &StoredCopy) -> CopyKey {
 async fn write_missing(
     platform: &Platform,
     writer: &Writer,
-    todo: Vec<(&CopyRequest, Brief, String)>,
+    todo: Vec<(CopyRequest, Brief, String)>,
     done: &mut Ensured,
 ) -> Result<(), CopyError> {
     let at_once = if platform.config.generator.backend == GeneratorBackend::OpenAi { REMOTE_AT_ONCE } else { LOCAL_AT_ONCE };
@@ -211,7 +212,7 @@ async fn write_missing(
     while let Some(chunk) = texts.next().await {
         let mut rows = Vec::with_capacity(chunk.len());
         for (request, written, facts_hash) in chunk {
-            rows.push(new_row(request, written, facts_hash));
+            rows.push(new_row(&request, written, facts_hash));
         }
         let mut tx = platform.db.begin().await?;
         store::write(&mut tx, &rows, platform.now()).await?;

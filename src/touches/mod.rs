@@ -16,8 +16,8 @@ mod store;
 
 pub(crate) use model::word_enum;
 pub use model::{
-    Actor, Arm, Contacts, Content, Finish, NewSignal, NewTouch, Outcome, Recorded, Signal, SignalKind, StateCount, TRANSITIONS, Touch,
-    TouchChannel, TouchState, UnknownWord,
+    Actor, Arm, Contact, Contacts, Content, Finish, NewSignal, NewTouch, Outcome, Recorded, Signal, SignalKind, StateCount, TRANSITIONS,
+    Touch, TouchChannel, TouchState, UnknownWord, VariantCount,
 };
 pub use service::{
     MAX_BATCH, Released, begin_sending, cancel_campaign, claim, extend_leases, finish, forget_person, hold_campaign, plan_many,
@@ -25,8 +25,8 @@ pub use service::{
 };
 pub use signals::{of_touch as signals_of, record_many as record_signals};
 pub use store::{
-    contact_counts, counts_of_campaign, counts_of_run, get_many, has_open, held_campaigns, page_of_campaign, page_of_person,
-    recent_products,
+    contact_counts, contacts_since, counts_by_variant, counts_of_campaign, counts_of_run, get_many, has_open, held_campaigns,
+    page_of_campaign, page_of_person, recent_products,
 };
 
 /// Records one signal; see [`record_signals`].

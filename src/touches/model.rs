@@ -401,6 +401,28 @@ impl Contacts {
     }
 }
 
+/// One contact, or a ghost's would-be contact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contact {
+    pub at: Timestamp,
+    pub arm: Arm,
+}
+
+/// What a variant came to, by arm.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, Serialize, ToSchema)]
+pub struct VariantCount {
+    #[schema(value_type = Option<String>)]
+    pub variant_id: Option<VariantId>,
+    /// Treated touches that went out (or perhaps did).
+    pub sent: i64,
+    /// Ghosts that would have gone out.
+    pub held: i64,
+    /// Opened by a human.
+    pub opened: i64,
+    /// Clicked by a human.
+    pub clicked: i64,
+}
+
 /// Touches of a campaign or run by arm, state and reason.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow, Serialize, ToSchema)]
 pub struct StateCount {

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::model::{Contacts, Content, NewTouch, StateCount, Touch, TouchChannel, TouchState};
+use super::model::{Arm, Contact, Contacts, Content, NewTouch, StateCount, Touch, TouchChannel, TouchState, VariantCount};
 use crate::platform::Timestamp;
 use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::ids::{CampaignId, PersonId, ProductId, RunId, TouchId};
@@ -317,6 +317,40 @@ pub async fn contact_counts(
 }
 
 #[derive(sqlx::FromRow)]
+struct ContactAt {
+    person_id: PersonId,
+    contact_at: Timestamp,
+    #[sqlx(try_from = "String")]
+    arm: Arm,
+}
+
+/// Every contact per person on a channel since an instant, ghosts' would-be contacts included.
+pub async fn contacts_since(
+    db: &Db,
+    people: &[PersonId],
+    channel: TouchChannel,
+    since: Timestamp,
+) -> sqlx::Result<HashMap<PersonId, Vec<Contact>>> {
+    let mut found: HashMap<PersonId, Vec<Contact>> = HashMap::new();
+    for chunk in people.chunks(UPDATE_ROWS) {
+        let rows = read!(*db, |c| {
+            let mut q = QueryBuilder::new("SELECT person_id, contact_at, arm FROM touch WHERE contact_at >= ");
+            q.push_bind(since).push(" AND channel = ").push_bind(channel.as_str()).push(" AND person_id IN (");
+            let mut list = q.separated(", ");
+            for id in chunk {
+                list.push_bind(*id);
+            }
+            q.push(")");
+            q.build_query_as::<ContactAt>().persistent(false).fetch_all(c).await
+        })?;
+        for row in rows {
+            found.entry(row.person_id).or_default().push(Contact { at: row.contact_at, arm: row.arm });
+        }
+    }
+    Ok(found)
+}
+
+#[derive(sqlx::FromRow)]
 struct ProductsRow {
     person_id: PersonId,
     product_ids: Json<Vec<i64>>,
@@ -351,6 +385,17 @@ pub async fn counts_of_campaign(db: &Db, campaign: CampaignId) -> sqlx::Result<V
 }
 pub async fn counts_of_run(db: &Db, run: RunId) -> sqlx::Result<Vec<StateCount>> {
     read!(*db, |c| sqlx::query_as(COUNT_RUN).bind(run).fetch_all(c).await)
+}
+
+const BY_VARIANT: &str = "SELECT variant_id,
+       SUM(CASE WHEN arm = 'treated' AND state IN ('sent', 'uncertain', 'served') THEN 1 ELSE 0 END) AS sent,
+       SUM(CASE WHEN state = 'held' THEN 1 ELSE 0 END) AS held,
+       COUNT(open_at) AS opened, COUNT(click_at) AS clicked
+     FROM touch WHERE campaign_id = $1 GROUP BY variant_id ORDER BY variant_id";
+
+/// What each variant of a campaign came to.
+pub async fn counts_by_variant(db: &Db, campaign: CampaignId) -> sqlx::Result<Vec<VariantCount>> {
+    read!(*db, |c| sqlx::query_as(BY_VARIANT).bind(campaign).fetch_all(c).await)
 }
 
 const PAGE_PERSON: &str = concat!("SELECT ", columns!(), " FROM touch WHERE person_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
