@@ -51,7 +51,7 @@ CREATE UNIQUE INDEX campaign_run_once ON campaign_run (campaign_id, scheduled_at
 -- Runs whose planning goes on.
 CREATE INDEX campaign_run_open ON campaign_run (created_at) WHERE status = 'planning';
 
--- Which placements a banner campaign runs on.
+-- Places on pages that banners are shown in; a campaign names them by key.
 CREATE TABLE placement (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     key        TEXT NOT NULL UNIQUE,
@@ -59,9 +59,4 @@ CREATE TABLE placement (
     width      BIGINT NOT NULL,
     height     BIGINT NOT NULL,
     created_at BIGINT NOT NULL
-);
-CREATE TABLE campaign_placement (
-    campaign_id  BIGINT NOT NULL REFERENCES campaign (id),
-    placement_id BIGINT NOT NULL REFERENCES placement (id),
-    PRIMARY KEY (campaign_id, placement_id)
 );

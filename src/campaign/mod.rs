@@ -29,6 +29,11 @@ pub use recheck::{Checked, Verdict, recheck};
 pub use schedule::next_allowed;
 pub use service::{Ticked, create, find, get, send_now, sendable, tick, transition, update};
 
+/// The campaigns of a channel that run now.
+pub async fn running(db: &crate::platform::Db, channel: crate::touches::TouchChannel) -> sqlx::Result<Vec<Campaign>> {
+    store::by_status(db, Status::Running, channel.as_str()).await
+}
+
 pub(crate) const PLAN_JOB: &str = "campaign.plan";
 
 /// HTTP routes of this slice.

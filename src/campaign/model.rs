@@ -74,6 +74,9 @@ pub struct Plan {
     /// Whom: a segment, taken afresh at each run.
     #[schema(value_type = String, example = "seg_3")]
     pub segment: SegmentId,
+    /// Banners: keys of the placements it runs on; empty = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placements: Vec<String>,
     #[serde(default)]
     pub choice: Choice,
     /// One to eight ways of saying it, drawn per person by weight and then kept.
@@ -458,6 +461,12 @@ impl Plan {
                 wrong(field, format!("{field} is {value}; it must lie between {from} and {to}"))
             }
         };
+        if self.placements.len() > 100 || self.placements.iter().any(|key| check_key(key).is_err()) {
+            return wrong("placements", "at most 100 keys of placements".into());
+        }
+        if !self.placements.is_empty() && self.channel != TouchChannel::Banner {
+            return wrong("placements", "only banners have placements".into());
+        }
         range("choice.products", i64::try_from(self.choice.products).unwrap_or(i64::MAX), 1, 6)?;
         range("choice.exclude_bought_days", self.choice.exclude_bought_days, 0, 3_650)?;
         range("choice.exclude_shown_days", self.choice.exclude_shown_days, 0, 365)?;

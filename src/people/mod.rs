@@ -23,7 +23,7 @@ pub use model::{
 };
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
-pub use store::{count, find, find_many, get, get_many, ids_after, list};
+pub use store::{anonymous_page, count, find, find_many, get, get_many, ids_after, list};
 pub use traits::{Traits, put_traits, traits_many};
 
 /// HTTP routes of this slice. Erasing and exporting a person, which touch events as well, are routes of `events`.

@@ -92,6 +92,13 @@ pub async fn ids_after(db: &Db, after: PersonId, limit: i64) -> sqlx::Result<Vec
     read!(*db, |c| sqlx::query_scalar::<_, PersonId>(IDS_AFTER).bind(after).bind(limit).fetch_all(c).await)
 }
 
+const ANONYMOUS_PAGE: &str = "SELECT value, person_id FROM person_identity WHERE kind = 'anonymous' AND value > $1 ORDER BY value LIMIT $2";
+
+/// The next anonymous ids in order, with whom they belong to. Start with an empty text.
+pub async fn anonymous_page(db: &Db, after: &str, limit: i64) -> sqlx::Result<Vec<(String, PersonId)>> {
+    read!(*db, |c| sqlx::query_as::<_, (String, PersonId)>(ANONYMOUS_PAGE).bind(after).bind(limit).fetch_all(c).await)
+}
+
 /// One page of people in order of id. `search` is the beginning of an address, external id or name; empty for everybody.
 pub async fn list(db: &Db, search: &str, after: PersonId, limit: i64) -> sqlx::Result<Vec<Person>> {
     let search = search.trim().to_lowercase();
