@@ -33,7 +33,7 @@ pub fn jobs() -> Vec<JobSpec> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
