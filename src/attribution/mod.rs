@@ -1,5 +1,8 @@
 //! Credit and lift: who earned what, and what would have happened anyway.
 
+pub mod lift;
+pub mod model;
+
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
