@@ -1,11 +1,31 @@
 //! Events: immutable facts, how they come in (Segment spec), and the orders that some of them add up to.
+//!
+//! This slice also carries out what concerns a person across all facts: merging profiles, erasure, export, computed traits.
+
+mod commerce;
+pub mod ingest;
+mod merge;
+mod model;
+pub mod orders;
+mod store;
 
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
 
+pub use ingest::Ingest;
+pub use merge::{erase, merge, resolve};
+pub use model::{Event, EventError, NewEvent, name};
+pub use store::{count, insert_many, timeline};
+
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    ingest::routes(config);
+}
+
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    ingest::openapi()
+}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {

@@ -19,11 +19,11 @@ pub use api::openapi;
 pub use consent::{Suppression, release, set_consent, set_consents, suppress, suppressed, suppression};
 pub use export::{Export, erase, export};
 pub use model::{
-    Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
+    Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key, strip_nul,
 };
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
-pub use store::{anonymous_page, count, find, find_many, get, get_many, ids_after, list};
+pub use store::{anonymous_page, count, find, find_in, find_many, get, get_many, ids_after, link_name, list};
 pub use traits::{Traits, put_traits, traits_many};
 
 /// HTTP routes of this slice. Erasing and exporting a person, which touch events as well, are routes of `events`.

@@ -326,7 +326,7 @@ impl NewPerson {
 }
 
 /// Removes NUL characters from every key and text: Postgres stores none, and no name has one.
-fn strip_nul(map: &mut Map<String, Value>) {
+pub fn strip_nul(map: &mut Map<String, Value>) {
     fn value(v: &mut Value) {
         match v {
             Value::String(s) if s.contains('\0') => *s = s.replace('\0', ""),

@@ -71,6 +71,18 @@ pub async fn find(db: &Db, identity: &Identity) -> sqlx::Result<Option<Person>> 
     read!(*db, |c| sqlx::query_as::<_, Person>(BY_IDENTITY).bind(identity.kind()).bind(identity.value()).fetch_optional(c).await)
 }
 
+const ID_OF: &str = "SELECT person_id FROM person_identity WHERE kind = $1 AND value = $2";
+
+/// As [`find`], inside an open transaction, and only the id.
+pub async fn find_in(tx: &mut Tx, identity: &Identity) -> sqlx::Result<Option<PersonId>> {
+    on!(tx, |c| sqlx::query_scalar(ID_OF).bind(identity.kind()).bind(identity.value()).fetch_optional(&mut *c).await)
+}
+
+/// Makes a name lead to a person, whomever it led to before.
+pub async fn link_name(tx: &mut Tx, identity: Identity, person: PersonId) -> sqlx::Result<()> {
+    link(tx, &[(identity, person)], false).await
+}
+
 /// Ids of those who go by these names; names that nobody goes by are left out.
 pub async fn find_many(db: &Db, identities: &[Identity]) -> sqlx::Result<HashMap<Identity, PersonId>> {
     let mut found = HashMap::with_capacity(identities.len());

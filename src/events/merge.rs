@@ -1,0 +1,46 @@
+//! Merging and erasing people, through every slice that holds facts about them.
+
+use super::model::EventError;
+use super::{orders, store};
+use crate::people::{self, Ids, Trust};
+use crate::platform::Platform;
+use crate::platform::clock::Timestamp;
+use crate::platform::db::Tx;
+use crate::platform::ids::PersonId;
+use crate::touches;
+
+/// Finds or creates one person, moving everything of profiles that turn out to be the same.
+pub async fn resolve(tx: &mut Tx, ids: &Ids, trust: Trust, now: Timestamp) -> Result<PersonId, EventError> {
+    let resolved = people::resolve(tx, ids, trust, now).await?;
+    for from in &resolved.merged {
+        merged(tx, *from, resolved.id, now).await?;
+    }
+    Ok(resolved.id)
+}
+
+/// Makes `from` part of `into`, with events, orders and touches.
+pub async fn merge(tx: &mut Tx, from: PersonId, into: PersonId, now: Timestamp) -> Result<(), EventError> {
+    people::merge(tx, from, into, now).await?;
+    merged(tx, from, into, now).await
+}
+
+/// After `people` made `from` part of `into`: events, orders and touches follow.
+pub(super) async fn merged(tx: &mut Tx, from: PersonId, into: PersonId, now: Timestamp) -> Result<(), EventError> {
+    store::move_person(tx, from, into).await?;
+    orders::move_person(tx, from, into, now).await?;
+    touches::reassign_person(tx, from, into, now).await?;
+    Ok(())
+}
+
+/// Erases a person everywhere: profile, names, traits, properties of events; orders keep their money and lose the person; what was planned
+/// for them is cancelled. Idempotent.
+pub async fn erase(platform: &Platform, person: PersonId) -> Result<(), EventError> {
+    let now = platform.now();
+    let mut tx = platform.db.begin().await?;
+    people::erase(&mut tx, person, now).await?;
+    store::blank_person(&mut tx, person).await?;
+    orders::forget_person(&mut tx, person, now).await?;
+    touches::forget_person(&mut tx, person, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
