@@ -24,6 +24,7 @@ use crate::{
 pub struct Services {
     pub platform: Platform,
     pub keys: KeyRing,
+    pub ingest: events::Ingest,
 }
 
 impl Services {
@@ -31,12 +32,13 @@ impl Services {
         let keys = KeyRing::load(platform.db.clone()).await?;
         tokio::spawn(keys.clone().keep_fresh());
         telemetry::metrics();
-        Ok(Self { platform, keys })
+        let ingest = events::Ingest::start(platform.clone());
+        Ok(Self { platform, keys, ingest })
     }
 
     /// Puts the services into an actix app.
     fn share(&self, config: &mut ServiceConfig) {
-        config.app_data(Data::new(self.platform.clone())).app_data(Data::new(self.keys.clone()));
+        config.app_data(Data::new(self.platform.clone())).app_data(Data::new(self.keys.clone())).app_data(Data::new(self.ingest.clone()));
     }
 }
 
@@ -102,7 +104,11 @@ impl utoipa::Modify for Security {
 
 /// The OpenAPI 3.1 document of everything.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    ApiDoc::openapi()
+    let mut document = ApiDoc::openapi();
+    for slice in [people::openapi(), events::openapi()] {
+        document.merge(slice);
+    }
+    document
 }
 
 /// Is the process alive?

@@ -3,6 +3,7 @@
 mod doctor;
 mod jobs;
 mod key;
+mod person;
 mod segment;
 mod serve;
 
@@ -39,6 +40,9 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// One person: what is known, export, erase.
+    #[command(subcommand)]
+    Person(person::PersonCommand),
     /// What runs when, what ran, what failed; run one now.
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
@@ -81,6 +85,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::serve(args, config, clock).await,
         Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
+        Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
         Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
         Command::Doctor => doctor::run(config, clock).await,

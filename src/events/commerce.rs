@@ -249,7 +249,10 @@ mod tests {
         assert_eq!(order.order_ref, "message:m1");
         assert_eq!(order.lines.len(), 1);
         assert!(order.lines[0].flag.is_some());
-        assert_eq!(completed(json!({"products": [{"sku": "a", "quantity": 9_000_000_000_000_000_000_u64, "price": 9_000_000}]})).flag.as_deref(), Some("no total"));
+        assert_eq!(
+            completed(json!({"products": [{"sku": "a", "quantity": 9_000_000_000_000_000_000_u64, "price": 9_000_000}]})).flag.as_deref(),
+            Some("no total")
+        );
     }
 
     #[test]

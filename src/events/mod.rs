@@ -7,27 +7,34 @@ pub mod ingest;
 mod merge;
 mod model;
 pub mod orders;
+mod privacy;
+mod prune;
 mod store;
 
 use actix_web::web::ServiceConfig;
 
+use crate::job;
 use crate::platform::queue::JobSpec;
 
 pub use ingest::Ingest;
 pub use merge::{erase, merge, resolve};
 pub use model::{Event, EventError, NewEvent, name};
+pub use privacy::{PersonFile, export};
 pub use store::{count, insert_many, timeline};
 
 /// HTTP routes of this slice.
 pub fn routes(config: &mut ServiceConfig) {
     ingest::routes(config);
+    privacy::routes(config);
 }
 
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    ingest::openapi()
+    let mut document = ingest::openapi();
+    document.merge(privacy::openapi());
+    document
 }
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("events.prune", prune::prune)]
 }

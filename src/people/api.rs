@@ -102,7 +102,7 @@ fn person_id(text: &str) -> ApiResult<PersonId> {
 }
 
 /// One person.
-#[utoipa::path(get, path = "/v1/people/{id}", tag = "people", params(("id" = String, Path, example = "per_42")),
+#[utoipa::path(get, path = "/v1/people/{id}", tag = "people", security(("bearer" = []), ("basic" = [])), params(("id" = String, Path, example = "per_42")),
     responses((status = 200, body = Person), (status = 404, body = Problem)))]
 async fn get(_: Guarded<scope::Manage>, platform: web::Data<Platform>, id: web::Path<String>) -> ApiResult {
     let person = store::get(&platform.db, person_id(&id)?).await?.ok_or_else(|| ApiError::not_found("person"))?;
@@ -110,7 +110,7 @@ async fn get(_: Guarded<scope::Manage>, platform: web::Data<Platform>, id: web::
 }
 
 /// People in order of id.
-#[utoipa::path(get, path = "/v1/people", tag = "people", params(Search, PageQuery), responses((status = 200, body = Page<Person>)))]
+#[utoipa::path(get, path = "/v1/people", tag = "people", security(("bearer" = []), ("basic" = [])), params(Search, PageQuery), responses((status = 200, body = Page<Person>)))]
 async fn list(
     _: Guarded<scope::Manage>,
     platform: web::Data<Platform>,
@@ -127,7 +127,7 @@ async fn list(
 }
 
 /// Creates a person, or changes the one that these ids lead to.
-#[utoipa::path(post, path = "/v1/people", tag = "people", request_body = PersonBody,
+#[utoipa::path(post, path = "/v1/people", tag = "people", security(("bearer" = []), ("basic" = [])), request_body = PersonBody,
     responses((status = 200, body = Person), (status = 422, body = Problem)))]
 async fn upsert(_: Guarded<scope::Manage>, platform: web::Data<Platform>, body: Body<PersonBody>) -> ApiResult {
     let new = body.into_inner().into_new()?;

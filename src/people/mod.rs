@@ -19,7 +19,8 @@ pub use api::openapi;
 pub use consent::{Suppression, release, set_consent, set_consents, suppress, suppressed, suppression};
 pub use export::{Export, erase, export};
 pub use model::{
-    Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key, strip_nul,
+    Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
+    strip_nul,
 };
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};

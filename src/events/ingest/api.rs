@@ -123,8 +123,8 @@ macro_rules! handler {
     ($name:ident, $path:literal, $kind:expr, $about:literal) => {
         #[doc = $about]
         #[utoipa::path(post, path = $path, tag = "ingest", request_body = Call, security(("bearer" = []), ("basic" = [])),
-                    responses((status = 200, body = IngestAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
-                        (status = 413, body = Problem), (status = 429, body = Problem)))]
+                            responses((status = 200, body = IngestAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
+                                (status = 413, body = Problem), (status = 429, body = Problem)))]
         async fn $name(req: HttpRequest, payload: web::Payload, platform: web::Data<Platform>, ingest: web::Data<Ingest>) -> ApiResult {
             single(req, payload, &platform, &ingest, $kind).await
         }

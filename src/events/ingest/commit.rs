@@ -134,8 +134,10 @@ async fn store_all(
     // The first message of a key is the one that counts.
     let new: Vec<usize> = (0..messages.len()).filter(|i| fresh.remove(&messages[*i].key)).collect();
     let mut outcomes = vec![Outcome::Duplicate; messages.len()];
-    let requests: Vec<Request> =
-        new.iter().map(|i| Request { ids: messages[*i].ids.clone(), trust: messages[*i].trust, seen_at: messages[*i].occurred_at }).collect();
+    let requests: Vec<Request> = new
+        .iter()
+        .map(|i| Request { ids: messages[*i].ids.clone(), trust: messages[*i].trust, seen_at: messages[*i].occurred_at })
+        .collect();
     let mut people = Vec::with_capacity(new.len());
     let mut moved: HashMap<PersonId, PersonId> = HashMap::new();
     for (i, resolved) in new.iter().zip(people::resolve_many(tx, &requests, now).await?) {
@@ -277,8 +279,7 @@ async fn commerce(
                 orders::update(tx, &whole(order, *person), now).await?;
             }
             Some(Commerce::Adjusted(adjustment)) => {
-                if let (Adjusted::Refused(why), Outcome::Accepted(notes)) =
-                    (orders::adjust(tx, adjustment, now).await?, &mut outcomes[*i])
+                if let (Adjusted::Refused(why), Outcome::Accepted(notes)) = (orders::adjust(tx, adjustment, now).await?, &mut outcomes[*i])
                 {
                     notes.push(why.to_owned());
                 }

@@ -355,12 +355,17 @@ mod tests {
 
     #[test]
     fn traits_become_fields_and_attributes() {
-        let m = server(json!({"type": "identify", "userId": 7, "traits": {"email": "Ann@Example.test", "name": "Ann Lee", "timezone": "Nowhere",
-            "address": {"city": "Bern"}, "plan": "gold", "email_consent": "Subscribed"}}))
+        let m = server(
+            json!({"type": "identify", "userId": 7, "traits": {"email": "Ann@Example.test", "name": "Ann Lee", "timezone": "Nowhere",
+            "address": {"city": "Bern"}, "plan": "gold", "email_consent": "Subscribed"}}),
+        )
         .expect("reads");
         assert_eq!((m.ids.external_id.as_deref(), m.ids.email.as_deref()), (Some("7"), Some("Ann@Example.test")));
         assert_eq!((m.profile.first_name.as_deref(), m.profile.last_name.as_deref()), (Some("Ann"), Some("Lee")));
-        assert_eq!((m.profile.city.as_deref(), m.profile.time_zone, m.profile.email_consent), (Some("Bern"), None, Some(Consent::Subscribed)));
+        assert_eq!(
+            (m.profile.city.as_deref(), m.profile.time_zone, m.profile.email_consent),
+            (Some("Bern"), None, Some(Consent::Subscribed))
+        );
         assert_eq!(m.profile.attributes["plan"], "gold");
         assert_eq!(m.notes.len(), 1, "the unknown zone is told: {:?}", m.notes);
     }
