@@ -4,6 +4,14 @@
 //! learned on a later time window orders them; rules (stock, bought already, shown lately, diversity) have the last word. Jobs
 //! `recommend.embed`, `recommend.train` and `recommend.pick` keep it fresh.
 
+pub mod als;
+pub mod base;
+pub mod blend;
+pub mod evaluate;
+pub mod history;
+pub mod metrics;
+pub mod neighbours;
+pub mod ranker;
 mod store;
 
 use std::collections::HashMap;
