@@ -108,8 +108,9 @@ fn measure(
     let row = base.params.confidence.row(history, split_us);
     let products = before.items.len();
 
+    let state = ranker.person(history, side, split_us);
     let by_blend = |new_only: bool| -> Vec<u32> {
-        ranker.rank(history, side, index, split_us, new_only, &[]).into_iter().take(PLACES).map(|s| s.item).collect()
+        ranker.rank(&state, side, index, new_only, &[]).into_iter().take(PLACES).map(|s| s.item).collect()
     };
     tallies[0][0].add(&by_blend(false), bought);
     tallies[0][1].add(&by_blend(true), &new);
@@ -198,7 +199,7 @@ pub fn evaluate_pairs(train: &[Vec<u32>], test: &[Vec<u32>], params: &Params, se
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::recommend) mod tests {
     use super::super::base::SideParams;
     use super::super::history::DAY_US;
     use super::*;

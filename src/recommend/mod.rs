@@ -5,23 +5,34 @@
 //! `recommend.embed`, `recommend.train` and `recommend.pick` keep it fresh.
 
 pub mod als;
+mod artifact;
 pub mod base;
 pub mod blend;
+mod chooser;
+pub mod embed;
 pub mod evaluate;
+mod facts;
 pub mod history;
+mod index;
 pub mod metrics;
 pub mod neighbours;
 pub mod ranker;
+mod rules;
 mod store;
+pub mod train;
 
 use std::collections::HashMap;
 
 use actix_web::web::ServiceConfig;
 use serde::Serialize;
 
-use crate::platform::Db;
+use crate::job;
+use crate::platform::{Db, Platform, Timestamp};
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::queue::JobSpec;
+
+pub use chooser::Chooser;
+pub use rules::ChoiceRules;
 
 /// One product chosen for one person.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,10 +66,19 @@ pub async fn popular(db: &Db, n: usize) -> sqlx::Result<Vec<Pick>> {
     Ok(store::picks(db, &[PersonId(0)], n).await?.remove(&PersonId(0)).unwrap_or_default())
 }
 
+/// Chooses products for these people as of an instant, from the model in memory and their newest events: stock, purchases and what they
+/// were shown lately are checked now. People without a history get what is popular; nobody is missing from the answer (a list may be
+/// empty where nothing may be shown). Ask for some hundred people at a time.
+pub async fn choose(
+    platform: &Platform, rules: &ChoiceRules, people: &[PersonId], as_of: Timestamp,
+) -> anyhow::Result<HashMap<PersonId, Vec<Pick>>> {
+    Chooser::load(platform, as_of).await?.choose(platform, rules, people, as_of).await
+}
+
 /// HTTP routes of this slice.
 pub fn routes(_: &mut ServiceConfig) {}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("recommend.embed", embed::embed), job!("recommend.train", train::train), job!("recommend.pick", train::pick)]
 }

@@ -26,9 +26,15 @@ pub const FEATURES: [&str; 14] = [
     "cart_open",
 ];
 const WIDTH: usize = FEATURES.len();
+const BOUGHT_BEFORE: usize = 7;
 
 /// Weights where a shop is too young for a validation window.
 const PRIOR: [f32; WIDTH] = [4.0, 1.0, 1.0, 0.4, 0.1, 0.5, 0.1, -0.5, 0.2, 2.0, -0.5, 0.4, 0.5, 0.6];
+
+/// The blend before anything was learned.
+pub fn prior() -> Blend {
+    Blend::prior(&PRIOR)
+}
 
 /// Text neighbours of a query; an HNSW index over many items, exact over few.
 pub trait TextIndex: Sync {
@@ -59,7 +65,6 @@ pub enum Why {
 pub struct Scored {
     pub item: u32,
     pub score: f32,
-    pub why: Why,
 }
 
 /// A trained choice: base models and the blends over them.
@@ -75,7 +80,8 @@ pub struct Ranker {
 }
 
 /// One person's state at an instant.
-struct Person {
+pub struct Person {
+    as_of_us: i64,
     row: Vec<(u32, f32)>,
     own: HashMap<u32, Own>,
     factors: Vec<f32>,
@@ -130,7 +136,6 @@ impl Ranker {
     }
 
     fn learn(data: &Dataset, side: &Side, index: Option<&dyn TextIndex>, from_us: i64, to_us: i64, params: &Params) -> (Blend, Blend) {
-        let prior = || Blend::prior(&PRIOR);
         let before = data.before(from_us);
         if before.is_empty() {
             return (prior(), prior());
@@ -149,9 +154,9 @@ impl Ranker {
                 let person = early.person(&before.rows[*p], side, from_us);
                 let (mut any, mut new) = (List::default(), List::default());
                 for item in early.candidates(&person, index) {
-                    let features = early.features(&person, item, side, from_us);
+                    let features = early.features(&person, item, side);
                     let hit = bought[*p].binary_search(&item).is_ok();
-                    for list in [Some(&mut any), (features[7] == 0.0).then_some(&mut new)].into_iter().flatten() {
+                    for list in [Some(&mut any), (features[BOUGHT_BEFORE] == 0.0).then_some(&mut new)].into_iter().flatten() {
                         if hit {
                             list.bought.push(list.features.len() / WIDTH);
                         }
@@ -170,34 +175,26 @@ impl Ranker {
         )
     }
 
-    /// All candidates for a history, best first. `new_only` leaves out what the person has bought (and uses the blend learned for that);
+    /// All candidates for a person, best first. `new_only` leaves out what the person has bought (and uses the blend learned for that);
     /// `also` names further items that must be scored (a campaign's products).
-    pub fn rank(
-        &self,
-        history: &[Interaction],
-        side: &Side,
-        index: Option<&dyn TextIndex>,
-        as_of_us: i64,
-        new_only: bool,
-        also: &[u32],
-    ) -> Vec<Scored> {
-        let person = self.person(history, side, as_of_us);
-        let mut candidates = self.candidates(&person, index);
+    pub fn rank(&self, person: &Person, side: &Side, index: Option<&dyn TextIndex>, new_only: bool, also: &[u32]) -> Vec<Scored> {
+        let mut candidates = self.candidates(person, index);
         candidates.extend(also.iter().filter(|i| (**i as usize) < self.base.popular_now.len()));
         candidates.sort_unstable();
         candidates.dedup();
         let blend = if new_only { &self.new } else { &self.any };
         let mut scored: Vec<Scored> = candidates
             .into_iter()
-            .map(|item| (item, self.features(&person, item, side, as_of_us)))
-            .filter(|(_, f)| !new_only || f[7] == 0.0)
-            .map(|(item, f)| Scored { item, score: blend.score(&f), why: self.why(&person, item, &f, side) })
+            .map(|item| (item, self.features(person, item, side)))
+            .filter(|(_, f)| !new_only || f[BOUGHT_BEFORE] == 0.0)
+            .map(|(item, f)| Scored { item, score: blend.score(&f) })
             .collect();
         scored.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item)));
         scored
     }
 
-    fn person(&self, history: &[Interaction], side: &Side, as_of_us: i64) -> Person {
+    /// A person as the choice sees them at `as_of_us`; what happens later does not count.
+    pub fn person(&self, history: &[Interaction], side: &Side, as_of_us: i64) -> Person {
         let history = &history[..history.partition_point(|i| i.at_us < as_of_us)];
         let confidence = &self.base.params.confidence;
         let row = confidence.row(history, as_of_us);
@@ -232,7 +229,7 @@ impl Ranker {
             }
         }
         unit(&mut taste);
-        Person { factors: self.base.factors.fold_in(&row), cosine, taste, categories, own, row }
+        Person { as_of_us, factors: self.base.factors.fold_in(&row), cosine, taste, categories, own, row }
     }
 
     fn candidates(&self, person: &Person, index: Option<&dyn TextIndex>) -> Vec<u32> {
@@ -259,11 +256,11 @@ impl Ranker {
         found
     }
 
-    fn features(&self, person: &Person, item: u32, side: &Side, as_of_us: i64) -> [f32; WIDTH] {
+    fn features(&self, person: &Person, item: u32, side: &Side) -> [f32; WIDTH] {
         let at = item as usize;
         let own = person.own.get(&item).copied().unwrap_or_default();
         let fresh =
-            |last: Option<i64>, days: f32| last.map_or(0.0, |last| (-((as_of_us - last).max(0) as f32 / DAY_US as f32) / days).exp());
+            |last: Option<i64>, days: f32| last.map_or(0.0, |last| (-((person.as_of_us - last).max(0) as f32 / DAY_US as f32) / days).exp());
         let share = side.category(item).and_then(|c| person.categories.get(&c)).copied().unwrap_or(0.0);
         let bought = if own.bought > 0.0 { 1.0 } else { 0.0 };
         [
@@ -284,8 +281,9 @@ impl Ranker {
         ]
     }
 
-    fn why(&self, person: &Person, item: u32, features: &[f32; WIDTH], side: &Side) -> Why {
-        if features[7] > 0.0 {
+    /// Why an item suits a person: the strongest thing they share.
+    pub fn why(&self, person: &Person, item: u32, side: &Side) -> Why {
+        if person.own.get(&item).is_some_and(|own| own.bought > 0.0) {
             return Why::Again;
         }
         let because = |other: u32| match person.own.get(&other) {

@@ -1,0 +1,111 @@
+//! SQL that reads what people did with products: order lines, product events, and what they were shown. Reads only; `events` and
+//! `touches` own these tables.
+
+use std::collections::HashMap;
+
+use sqlx::types::Json;
+
+use super::history::Kind;
+use crate::platform::ids::{PersonId, ProductId};
+use crate::platform::{Db, Timestamp};
+use crate::read;
+
+/// `(person, product, kind, at)`.
+pub type Fact = (i64, i64, Kind, i64);
+
+/// Product events that say something about liking, by their names in the Segment e-commerce spec.
+const VIEWS: &str = "('Product Viewed', 'Product Clicked')";
+const CARTS: &str = "('Product Added', 'Product Added to Wishlist', 'Product Reviewed', 'Product Shared')";
+
+#[derive(sqlx::FromRow)]
+struct FactRow {
+    person_id: i64,
+    product_id: i64,
+    at: i64,
+    strength: i64,
+}
+impl FactRow {
+    fn fact(self) -> Fact {
+        let kind = match self.strength {
+            0 => Kind::View,
+            1 => Kind::Cart,
+            _ => Kind::Purchase,
+        };
+        (self.person_id, self.product_id, kind, self.at)
+    }
+}
+
+const LINES: &str = "SELECT o.person_id AS person_id, l.product_id AS product_id, o.placed_at AS at, CAST(2 AS BIGINT) AS strength
+     FROM shop_order o JOIN order_line l ON l.order_id = o.id
+     WHERE o.person_id IS NOT NULL AND l.product_id IS NOT NULL AND l.quantity > l.cancelled_quantity AND o.placed_at < $1";
+
+fn events_sql() -> String {
+    format!(
+        "SELECT person_id, product_id, occurred_at AS at, CAST(CASE WHEN name IN {CARTS} THEN 1 ELSE 0 END AS BIGINT) AS strength
+         FROM event WHERE product_id IS NOT NULL AND occurred_at < $1 AND (name IN {VIEWS} OR name IN {CARTS})"
+    )
+}
+
+/// Everything that everybody did before `as_of`.
+pub(super) async fn all(db: &Db, as_of: Timestamp) -> sqlx::Result<Vec<Fact>> {
+    let lines: Vec<FactRow> = read!(*db, |c| sqlx::query_as(LINES).bind(as_of).fetch_all(c).await)?;
+    let events: Vec<FactRow> =
+        read!(*db, |c| sqlx::query_as(sqlx::AssertSqlSafe(events_sql())).bind(as_of).fetch_all(c).await)?;
+    Ok(lines.into_iter().chain(events).map(FactRow::fact).collect())
+}
+
+/// What these people did before `as_of`.
+pub(super) async fn of(db: &Db, people: &[PersonId], as_of: Timestamp) -> sqlx::Result<Vec<Fact>> {
+    let mut facts = Vec::new();
+    for (sql, column) in [(LINES.to_owned(), "o.person_id"), (events_sql(), "person_id")] {
+        for part in people.chunks(2_000) {
+            facts.extend(of_part::<FactRow>(db, &sql, column, part, as_of).await?.into_iter().map(FactRow::fact));
+        }
+    }
+    Ok(facts)
+}
+
+async fn of_part<R>(db: &Db, sql: &str, column: &str, people: &[PersonId], bound: Timestamp) -> sqlx::Result<Vec<R>>
+where
+    R: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow> + for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
+{
+    let ids: Vec<i64> = people.iter().map(|p| p.0).collect();
+    match db {
+        Db::Sqlite(s) => {
+            let sql = format!("{sql} AND {column} IN (SELECT value FROM json_each($2))");
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(bound).bind(Json(ids)).fetch_all(&s.readers).await
+        }
+        Db::Postgres(p) => {
+            let sql = format!("{sql} AND {column} = ANY ($2)");
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(bound).bind(ids).fetch_all(p).await
+        }
+    }
+}
+
+/// What a person was shown or sent, and ghosts would have been: both arms must be treated alike.
+const SHOWN: &str = "SELECT person_id, product_id FROM touch WHERE person_id IS NOT NULL AND product_id IS NOT NULL AND contact_at >= $1";
+
+/// Products in each person's touches since an instant.
+pub(super) async fn shown(db: &Db, people: &[PersonId], since: Timestamp) -> sqlx::Result<HashMap<PersonId, Vec<ProductId>>> {
+    let mut found: HashMap<PersonId, Vec<ProductId>> = HashMap::new();
+    for part in people.chunks(2_000) {
+        let rows: Vec<(PersonId, ProductId)> = of_part(db, SHOWN, "person_id", part, since).await?;
+        for (person, product) in rows {
+            found.entry(person).or_default().push(product);
+        }
+    }
+    Ok(found)
+}
+
+const PEOPLE: &str = "SELECT id FROM person WHERE id > $1 AND id <= $2 AND erased_at IS NULL AND merged_into IS NULL ORDER BY id LIMIT $3";
+const PEOPLE_RANGE: &str = "SELECT COALESCE(MAX(id), 0), COUNT(*) FROM person WHERE erased_at IS NULL AND merged_into IS NULL";
+
+/// People by id after `after`, up to `to`.
+pub(super) async fn people(db: &Db, after: i64, to: i64, limit: i64) -> sqlx::Result<Vec<PersonId>> {
+    read!(*db, |c| sqlx::query_scalar(PEOPLE).bind(after).bind(to).bind(limit).fetch_all(c).await)
+}
+
+/// Largest id and number of people.
+pub(super) async fn people_range(db: &Db) -> sqlx::Result<(i64, i64)> {
+    read!(*db, |c| sqlx::query_as(PEOPLE_RANGE).fetch_one(c).await)
+}
