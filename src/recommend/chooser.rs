@@ -48,9 +48,6 @@ pub(super) struct Shop {
 }
 
 impl Shop {
-    pub fn titles(&self) -> impl Iterator<Item = Option<&str>> {
-        self.catalogue.iter().map(|i| i.as_ref().map(|i| i.title.as_str()))
-    }
     /// Reads the catalogue; `items` ascending. Blocks on nothing but the database, apart from building the index.
     pub async fn load(platform: &Platform, items: &[i64], products: &[catalog::Product]) -> anyhow::Result<Self> {
         let encoder = embed::encoder_id(platform).await?;
@@ -91,7 +88,7 @@ impl Shop {
 }
 
 /// Changes whenever a loaded choice is out of date (stock and prices do not count: they are asked each time).
-type Stamp = (Option<ModelId>, (i64, i64), Option<String>, (i64, i64));
+type Stamp = (Option<ModelId>, (i64, i64), Option<String>, i64);
 
 /// Choices in memory by database, newest last; a process serves one shop, tests many.
 static LOADED: LazyLock<Mutex<Vec<(String, Stamp, Arc<Chooser>)>>> = LazyLock::new(Mutex::default);
@@ -103,12 +100,13 @@ impl Chooser {
         let key = platform.config.database.url.clone();
         let encoder = embed::encoder_id(platform).await?;
         let vectors = match &encoder {
-            Some(id) => store::vectors_stamp(&platform.db, id).await?,
-            None => (0, 0),
+            Some(id) => store::vectors_count(&platform.db, id).await?,
+            None => 0,
         };
         let stamp: Stamp =
             (store::latest_model_id(&platform.db, super::train::KIND).await?, store::products_stamp(&platform.db).await?, encoder, vectors);
-        let known = LOADED.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|(k, s, _)| *k == key && *s == stamp).map(|e| e.2.clone());
+        let known =
+            LOADED.lock().unwrap_or_else(PoisonError::into_inner).iter().find(|(k, s, _)| *k == key && *s == stamp).map(|e| e.2.clone());
         // Without a model the facts themselves are read, and they change all the time.
         if let Some(chooser) = known.filter(|c| c.model_id.is_some()) {
             return Ok(chooser);
@@ -160,7 +158,11 @@ impl Chooser {
 
     /// Chooses for these people. Nobody is left out while anything may be shown: who has no history gets what is popular.
     pub async fn choose(
-        self: &Arc<Self>, platform: &Platform, rules: &ChoiceRules, people: &[PersonId], as_of: Timestamp,
+        self: &Arc<Self>,
+        platform: &Platform,
+        rules: &ChoiceRules,
+        people: &[PersonId],
+        as_of: Timestamp,
     ) -> anyhow::Result<HashMap<PersonId, Vec<Pick>>> {
         let facts = facts::of(&platform.db, people, as_of).await?;
         let since = as_of.plus_days(-rules.not_shown_days.max(0));
@@ -171,8 +173,13 @@ impl Chooser {
     }
 
     fn pick_all(
-        &self, rules: &ChoiceRules, people: &[PersonId], facts: &[Fact], shown: &HashMap<PersonId, Vec<ProductId>>,
-        unsellable: &HashSet<ProductId>, as_of: Timestamp,
+        &self,
+        rules: &ChoiceRules,
+        people: &[PersonId],
+        facts: &[Fact],
+        shown: &HashMap<PersonId, Vec<ProductId>>,
+        unsellable: &HashSet<ProductId>,
+        as_of: Timestamp,
     ) -> HashMap<PersonId, Vec<Pick>> {
         use rayon::prelude::*;
         let mut histories: HashMap<i64, Vec<Interaction>> = HashMap::new();
@@ -215,7 +222,13 @@ impl Chooser {
     }
 
     fn pick_one(
-        &self, rules: &ChoiceRules, history: &[Interaction], shown: HashSet<u32>, allowed: &[bool], also: &[u32], as_of: Timestamp,
+        &self,
+        rules: &ChoiceRules,
+        history: &[Interaction],
+        shown: HashSet<u32>,
+        allowed: &[bool],
+        also: &[u32],
+        as_of: Timestamp,
     ) -> Vec<Pick> {
         let person = self.ranker.person(history, &self.side, as_of.micros());
         let ranking = self.ranker.rank(&person, &self.side, Some(&self.index), false, also);

@@ -42,8 +42,8 @@ pub async fn encoder_id(platform: &Platform) -> anyhow::Result<Option<String>> {
         let pin = manifest.files.iter().find(|f| f.name == "model.safetensors").and_then(|f| f.sha256.get(..6)).unwrap_or_default();
         return Ok(Some(format!("minilm-l6-v2@{pin}")));
     }
-    let stored = store::latest_model(&platform.db, KIND).await?;
-    Ok(stored.and_then(|row| row.params.0["id"].as_str().map(ToOwned::to_owned)))
+    let stored = store::latest_params(&platform.db, KIND).await?;
+    Ok(stored.and_then(|params| params["id"].as_str().map(ToOwned::to_owned)))
 }
 
 /// By `models.encoder`: `auto` takes MiniLM where it was fetched.
@@ -76,7 +76,7 @@ pub async fn open_encoder(platform: &Platform, products: &[Product], now: Timest
     }
     if let Some(row) = store::latest_model(&platform.db, KIND).await? {
         let known: std::collections::HashSet<&str> =
-            row.params.0["texts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            row.metrics.0["texts"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         let fresh = texts.iter().filter(|t| !known.contains(&hash_of(t)[..8])).count();
         if fresh as f64 <= REFIT_SHARE * texts.len() as f64
             && let Some(bytes) = &row.artifact
@@ -90,9 +90,9 @@ pub async fn open_encoder(platform: &Platform, products: &[Product], now: Timest
     })
     .await??;
     let hashes: Vec<String> = texts.iter().map(|t| hash_of(t)[..8].to_owned()).collect();
-    let params = json!({ "id": encoder.id(), "dim": encoder.dim(), "texts": hashes });
+    let params = json!({ "id": encoder.id(), "dim": encoder.dim() });
     let mut tx = platform.db.begin().await?;
-    store::insert_model(&mut tx, KIND, now, &params, &json!({}), &encoder.to_bytes(), now).await?;
+    store::insert_model(&mut tx, KIND, now, &params, &json!({ "texts": hashes }), &encoder.to_bytes(), now).await?;
     store::drop_stale_vectors(&mut tx, encoder.id()).await?;
     tx.commit().await?;
     Ok(Some(Arc::new(encoder)))
@@ -109,7 +109,12 @@ pub struct Embedded {
 }
 
 /// Embeds what is new or changed. A product whose text is the same as when it was embedded with this encoder is never encoded again.
-pub async fn embed_with(platform: &Platform, encoder: Arc<dyn Encoder>, products: &[Product], context: &JobContext) -> anyhow::Result<Embedded> {
+pub async fn embed_with(
+    platform: &Platform,
+    encoder: Arc<dyn Encoder>,
+    products: &[Product],
+    context: &JobContext,
+) -> anyhow::Result<Embedded> {
     let id = encoder.id().to_owned();
     let known: HashMap<_, String> = store::vector_hashes(&platform.db, &id).await?;
     let mut todo: Vec<(crate::platform::ids::ProductId, String, String)> = Vec::new();

@@ -109,9 +109,8 @@ fn measure(
     let products = before.items.len();
 
     let state = ranker.person(history, side, split_us);
-    let by_blend = |new_only: bool| -> Vec<u32> {
-        ranker.rank(&state, side, index, new_only, &[]).into_iter().take(PLACES).map(|s| s.item).collect()
-    };
+    let by_blend =
+        |new_only: bool| -> Vec<u32> { ranker.rank(&state, side, index, new_only, &[]).into_iter().take(PLACES).map(|s| s.item).collect() };
     tallies[0][0].add(&by_blend(false), bought);
     tallies[0][1].add(&by_blend(true), &new);
 

@@ -49,8 +49,7 @@ fn events_sql() -> String {
 /// Everything that everybody did before `as_of`.
 pub(super) async fn all(db: &Db, as_of: Timestamp) -> sqlx::Result<Vec<Fact>> {
     let lines: Vec<FactRow> = read!(*db, |c| sqlx::query_as(LINES).bind(as_of).fetch_all(c).await)?;
-    let events: Vec<FactRow> =
-        read!(*db, |c| sqlx::query_as(sqlx::AssertSqlSafe(events_sql())).bind(as_of).fetch_all(c).await)?;
+    let events: Vec<FactRow> = read!(*db, |c| sqlx::query_as(sqlx::AssertSqlSafe(events_sql())).bind(as_of).fetch_all(c).await)?;
     Ok(lines.into_iter().chain(events).map(FactRow::fact).collect())
 }
 

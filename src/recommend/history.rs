@@ -97,7 +97,7 @@ pub struct Confidence {
 }
 impl Default for Confidence {
     fn default() -> Self {
-        Self { view: 0.3, cart: 0.7, purchase: 1.0, half_life_days: 180.0 }
+        Self { view: 0.3, cart: 0.7, purchase: 1.0, half_life_days: 120.0 }
     }
 }
 

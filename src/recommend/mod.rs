@@ -27,9 +27,9 @@ use actix_web::web::ServiceConfig;
 use serde::Serialize;
 
 use crate::job;
-use crate::platform::{Db, Platform, Timestamp};
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::queue::JobSpec;
+use crate::platform::{Db, Platform, Timestamp};
 
 pub use chooser::Chooser;
 pub use rules::ChoiceRules;
@@ -70,7 +70,10 @@ pub async fn popular(db: &Db, n: usize) -> sqlx::Result<Vec<Pick>> {
 /// were shown lately are checked now. People without a history get what is popular; nobody is missing from the answer (a list may be
 /// empty where nothing may be shown). Ask for some hundred people at a time.
 pub async fn choose(
-    platform: &Platform, rules: &ChoiceRules, people: &[PersonId], as_of: Timestamp,
+    platform: &Platform,
+    rules: &ChoiceRules,
+    people: &[PersonId],
+    as_of: Timestamp,
 ) -> anyhow::Result<HashMap<PersonId, Vec<Pick>>> {
     Chooser::load(platform, as_of).await?.choose(platform, rules, people, as_of).await
 }

@@ -259,8 +259,9 @@ impl Ranker {
     fn features(&self, person: &Person, item: u32, side: &Side) -> [f32; WIDTH] {
         let at = item as usize;
         let own = person.own.get(&item).copied().unwrap_or_default();
-        let fresh =
-            |last: Option<i64>, days: f32| last.map_or(0.0, |last| (-((person.as_of_us - last).max(0) as f32 / DAY_US as f32) / days).exp());
+        let fresh = |last: Option<i64>, days: f32| {
+            last.map_or(0.0, |last| (-((person.as_of_us - last).max(0) as f32 / DAY_US as f32) / days).exp())
+        };
         let share = side.category(item).and_then(|c| person.categories.get(&c)).copied().unwrap_or(0.0);
         let bought = if own.bought > 0.0 { 1.0 } else { 0.0 };
         [

@@ -120,8 +120,7 @@ fn diversify(rules: &ChoiceRules, pool: &[Scored], side: &Side) -> Vec<Scored> {
 
 /// Whether a category path lies in or below one of `wanted`.
 pub fn in_categories(path: &str, wanted: &[String]) -> bool {
-    wanted.is_empty()
-        || wanted.iter().any(|w| path.strip_prefix(w.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(" > ")))
+    wanted.is_empty() || wanted.iter().any(|w| path.strip_prefix(w.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(" > ")))
 }
 
 #[cfg(test)]

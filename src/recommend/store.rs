@@ -54,7 +54,12 @@ const PICKS_INSERT_POSTGRES: &str = "INSERT INTO pick (person_id, rank, product_
 
 /// Puts new picks in the place of all picks of the people `from..=to`.
 pub(super) async fn replace_picks(
-    tx: &mut Tx, from: i64, to: i64, picks: &[(PersonId, Pick)], model: ModelId, as_of: Timestamp,
+    tx: &mut Tx,
+    from: i64,
+    to: i64,
+    picks: &[(PersonId, Pick)],
+    model: ModelId,
+    as_of: Timestamp,
 ) -> sqlx::Result<()> {
     on!(tx, |c| sqlx::query(PICKS_DELETE).bind(from).bind(to).execute(&mut *c).await.map(|_| ()))?;
     match tx {
@@ -84,15 +89,13 @@ pub(super) async fn replace_picks(
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct ModelRow {
     pub id: ModelId,
-    pub as_of: Timestamp,
-    pub params: Json<Value>,
     pub metrics: Json<Value>,
     pub artifact: Option<Vec<u8>>,
-    pub created_at: Timestamp,
 }
 
-const MODEL_LATEST: &str = "SELECT id, as_of, params, metrics, artifact, created_at FROM model
+const MODEL_LATEST: &str = "SELECT id, metrics, artifact FROM model
      WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
+const MODEL_LATEST_PARAMS: &str = "SELECT params FROM model WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
 const MODEL_LATEST_ID: &str = "SELECT id FROM model WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
 const MODEL_INSERT: &str = "INSERT INTO model (kind, status, as_of, params, metrics, artifact, created_at)
      VALUES ($1, 'ready', $2, $3, $4, $5, $6) RETURNING id";
@@ -104,13 +107,25 @@ pub(super) async fn latest_model(db: &Db, kind: &str) -> sqlx::Result<Option<Mod
     read!(*db, |c| sqlx::query_as(MODEL_LATEST).bind(kind).fetch_optional(c).await)
 }
 
+/// The parameters of the newest model, without its weights.
+pub(super) async fn latest_params(db: &Db, kind: &str) -> sqlx::Result<Option<Value>> {
+    let found: Option<Json<Value>> = read!(*db, |c| sqlx::query_scalar(MODEL_LATEST_PARAMS).bind(kind).fetch_optional(c).await)?;
+    Ok(found.map(|Json(v)| v))
+}
+
 pub(super) async fn latest_model_id(db: &Db, kind: &str) -> sqlx::Result<Option<ModelId>> {
     read!(*db, |c| sqlx::query_scalar(MODEL_LATEST_ID).bind(kind).fetch_optional(c).await)
 }
 
 /// Stores a model and drops old ones of its kind that nothing refers to.
 pub(super) async fn insert_model(
-    tx: &mut Tx, kind: &str, as_of: Timestamp, params: &Value, metrics: &Value, artifact: &[u8], now: Timestamp,
+    tx: &mut Tx,
+    kind: &str,
+    as_of: Timestamp,
+    params: &Value,
+    metrics: &Value,
+    artifact: &[u8],
+    now: Timestamp,
 ) -> sqlx::Result<ModelId> {
     let id: ModelId = on!(tx, |c| {
         sqlx::query_scalar(MODEL_INSERT)
@@ -129,7 +144,7 @@ pub(super) async fn insert_model(
 
 const VECTOR_HASHES: &str = "SELECT product_id, content_hash FROM product_vector WHERE encoder = $1";
 const VECTORS: &str = "SELECT product_id, vector FROM product_vector WHERE encoder = $1";
-const VECTOR_COUNT: &str = "SELECT COUNT(*), COALESCE(MAX(created_at), 0) FROM product_vector WHERE encoder = $1";
+const VECTOR_COUNT: &str = "SELECT COUNT(*) FROM product_vector WHERE encoder = $1";
 const VECTOR_PUT: &str = "INSERT INTO product_vector (product_id, encoder, content_hash, vector, created_at) VALUES ($1, $2, $3, $4, $5)
      ON CONFLICT (encoder, product_id) DO UPDATE SET content_hash = excluded.content_hash, vector = excluded.vector, created_at = excluded.created_at";
 const VECTORS_DROP_OTHERS: &str = "DELETE FROM product_vector WHERE encoder LIKE 'catalogue@%' AND encoder <> $1";
@@ -147,9 +162,9 @@ pub(super) async fn vectors(db: &Db, encoder: &str) -> sqlx::Result<HashMap<Prod
     Ok(rows.into_iter().map(|(id, bytes)| (id, floats(&bytes))).collect())
 }
 
-/// Changes whenever vectors do.
-pub(super) async fn vectors_stamp(db: &Db, encoder: &str) -> sqlx::Result<(i64, i64)> {
-    read!(*db, |c| sqlx::query_as(VECTOR_COUNT).bind(encoder).fetch_one(c).await)
+/// How many vectors there are: answered by the index alone.
+pub(super) async fn vectors_count(db: &Db, encoder: &str) -> sqlx::Result<i64> {
+    read!(*db, |c| sqlx::query_scalar(VECTOR_COUNT).bind(encoder).fetch_one(c).await)
 }
 
 /// Stores vectors. At most some hundred per transaction.

@@ -95,7 +95,9 @@ pub async fn evaluate_shop(platform: &Platform, split: Option<Timestamp>, as_of:
     let world = World::load(platform, as_of).await?;
     tokio::task::spawn_blocking(move || match split {
         Some(at) => Ok(evaluate::evaluate(&world.data, &world.shop.side, Some(&world.shop.index), at.micros(), as_of.micros(), &params)),
-        None => world.evaluate(as_of, &params).ok_or_else(|| anyhow::anyhow!("nobody who was known before bought anything in the test window")),
+        None => {
+            world.evaluate(as_of, &params).ok_or_else(|| anyhow::anyhow!("nobody who was known before bought anything in the test window"))
+        }
     })
     .await?
 }
@@ -162,7 +164,12 @@ async fn shard(platform: &Platform, context: &JobContext, largest: i64) -> anyho
 }
 
 async fn pick_range(
-    platform: &Platform, chooser: &Arc<Chooser>, model: ModelId, rules: &ChoiceRules, (from, to): (i64, i64), people: &[PersonId],
+    platform: &Platform,
+    chooser: &Arc<Chooser>,
+    model: ModelId,
+    rules: &ChoiceRules,
+    (from, to): (i64, i64),
+    people: &[PersonId],
     as_of: Timestamp,
 ) -> anyhow::Result<()> {
     let chosen = chooser.choose(platform, rules, people, as_of).await?;

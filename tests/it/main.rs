@@ -12,5 +12,6 @@ mod lift_worlds;
 mod people;
 mod platform;
 mod queue;
+mod recommend;
 mod structure;
 mod touches;
