@@ -4,6 +4,7 @@ mod doctor;
 mod jobs;
 mod key;
 mod person;
+mod render_preview;
 mod segment;
 mod serve;
 
@@ -51,6 +52,9 @@ enum Command {
     Segment(segment::SegmentCommand),
     /// Check configuration, database, mail and models, and say what is wrong.
     Doctor,
+    /// Render one template from standard input (the server starts this itself).
+    #[command(hide = true)]
+    RenderPreview,
 }
 
 /// Runs a command; errors go to stderr with their causes.
@@ -72,6 +76,9 @@ pub fn main(cli: Cli) -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<()> {
+    if matches!(cli.command, Command::RenderPreview) {
+        return render_preview::run();
+    }
     let mut config = Config::load(cli.config.as_deref())?;
     if let Some(url) = cli.database {
         config.database.url = url;
@@ -89,6 +96,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
         Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
         Command::Doctor => doctor::run(config, clock).await,
+        Command::RenderPreview => Ok(()),
     }
 }
 

@@ -5,6 +5,8 @@ mod support;
 mod audience;
 mod audience_world;
 mod catalog;
+mod copywriter;
+mod creative;
 mod delivery;
 mod events;
 mod http;
