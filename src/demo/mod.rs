@@ -1,6 +1,12 @@
 //! A simulated shop with known truth, and the demo that runs it through Marquee's public doors.
 
+pub mod door;
+pub mod drive;
+pub mod mailbox;
+pub mod marketer;
+pub mod messages;
 pub mod picture;
+pub mod storefront;
 pub mod world;
 
 use actix_web::web::ServiceConfig;

@@ -84,7 +84,7 @@ fn run(seed: u64, null: bool) -> Trial {
 
 fn touch(world: &World, person: u32, campaign: u32, at: Timestamp) -> Touch {
     let product = (person * 7 + campaign) % world.config.products;
-    Touch { person, campaign, medium: Medium::Email, at, product: Some(product), voice: Voice::Warm, subject_chars: 40, position: 0 }
+    Touch { person, campaign, medium: Medium::Email, at, product: Some(product), voice: Voice::Friendly, subject_chars: 40, position: 0 }
 }
 
 /// Total incremental revenue with its 95 % interval.

@@ -55,7 +55,7 @@ pub struct WorldConfig {
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        Self { seed: 1, people: 5_000, products: 800, start: DEFAULT_START, days: 106, orders_per_week: 0.26, null: false }
+        Self { seed: 1, people: 5_000, products: 800, start: DEFAULT_START, days: 104, orders_per_week: 0.26, null: false }
     }
 }
 

@@ -7,12 +7,26 @@ use super::words::{FIRST_NAMES, FIRST_NAMES_ZH, LAST_NAMES, LAST_NAMES_ZH, LEAVE
 /// Ways of writing that people like more or less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Voice {
+    Friendly,
     Plain,
-    Warm,
     Playful,
+    Elegant,
     Urgent,
 }
-pub const VOICES: [Voice; 4] = [Voice::Plain, Voice::Warm, Voice::Playful, Voice::Urgent];
+pub const VOICES: [Voice; 5] = [Voice::Friendly, Voice::Plain, Voice::Playful, Voice::Elegant, Voice::Urgent];
+
+impl Voice {
+    /// The copywriter's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Friendly => "friendly",
+            Self::Plain => "plain",
+            Self::Playful => "playful",
+            Self::Elegant => "elegant",
+            Self::Urgent => "urgent",
+        }
+    }
+}
 
 /// Hidden. What a person is like, drawn from (seed, index) alone.
 #[derive(Clone, Debug)]
@@ -95,7 +109,8 @@ impl Nature {
         let rate = orders_per_week / 7.0 * (sigma * draw.normal() - sigma * sigma / 2.0).exp();
         let response = if draw.chance(0.08) { -draw.between(0.4, 1.0) } else { (0.4 * draw.normal()).exp() };
         let visits_per_day = 0.06 * (0.5 * draw.normal()).exp() + 0.5 * rate;
-        let voices = [0.5 * draw.normal(), 0.15 + 0.5 * draw.normal(), 0.5 * draw.normal(), -0.15 + 0.5 * draw.normal()];
+        let leaning = [0.15, 0.0, 0.0, 0.0, -0.15];
+        let voices = leaning.map(|lean| lean + 0.5 * draw.normal());
         Self {
             index,
             taste,

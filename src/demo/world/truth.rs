@@ -135,7 +135,7 @@ mod tests {
             medium: Medium::Email,
             at: world.instant(day),
             product: Some(person % 120),
-            voice: Voice::Warm,
+            voice: Voice::Friendly,
             subject_chars: 40,
             position: 0,
         }
