@@ -56,7 +56,7 @@ pub async fn set_up(door: &Door, start: Timestamp) -> anyhow::Result<SetUp> {
         let made = door.post("/v1/segments", &json!({"key": key, "name": name, "rule": rule})).await?;
         segments.push(text(&made, "id")?);
     }
-    door.put("/v1/policy", &json!({"caps": {"per_day": 3, "per_week": 8}, "quiet_hours": null, "global_holdout_bp": 300})).await?;
+    door.put("/v1/contact-policy", &json!({"caps": {"per_day": 3, "per_week": 8}, "quiet_hours": null, "global_holdout_bp": 300})).await?;
     for (key, name, width, height) in PLACEMENTS {
         door.post("/v1/placements", &json!({"key": key, "name": name, "width": width, "height": height})).await?;
     }
