@@ -1,5 +1,6 @@
 //! The command line: one file per command, all above the slices.
 
+mod demo;
 mod doctor;
 mod jobs;
 mod key;
@@ -34,6 +35,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a simulated shop whose truth is known through everything, on a machine with nothing set up.
+    Demo(demo::DemoArgs),
     /// Answer HTTP: ingest, ads, tracking, API. On SQLite it also works jobs.
     Serve(serve::ServeArgs),
     /// Work jobs. Run as many as you like over one Postgres.
@@ -80,7 +83,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         return render_preview::run();
     }
     let mut config = Config::load(cli.config.as_deref())?;
-    if let Some(url) = cli.database {
+    if let Some(url) = cli.database.clone() {
         config.database.url = url;
     }
     telemetry::start_logging(&config.log);
@@ -89,6 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         None => Clock::system(),
     };
     match cli.command {
+        Command::Demo(args) => demo::demo(args, config, cli.database).await,
         Command::Serve(args) => serve::serve(args, config, clock).await,
         Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,

@@ -228,6 +228,11 @@ impl<'w> Drive<'w> {
         Ok(())
     }
 
+    /// Mails that the sink has taken.
+    pub fn received(&self) -> u64 {
+        self.sink.count()
+    }
+
     pub fn campaigns(&self) -> Option<&SetUp> {
         self.campaigns.as_ref()
     }

@@ -2,10 +2,12 @@
 
 pub mod door;
 pub mod drive;
+pub mod figures;
 pub mod mailbox;
 pub mod marketer;
 pub mod messages;
 pub mod picture;
+pub mod run;
 pub mod storefront;
 pub mod world;
 

@@ -34,11 +34,13 @@ pub struct RunnerOptions {
     pub poll: Duration,
     /// Whether this runner fires cron patterns (several may: rows are unique).
     pub cron: bool,
+    /// Whether due runs are handed out all the time; otherwise only by [`Runner::run_until_idle`] (where the clock jumps in between).
+    pub background: bool,
 }
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(500), poll: Duration::from_millis(200), cron: true }
+        Self { tick: Duration::from_millis(500), poll: Duration::from_millis(200), cron: true, background: true }
     }
 }
 
@@ -83,7 +85,9 @@ impl Runner {
         });
         let mut runner = Self { shared, carrier, options, stop, tasks: Vec::new() };
         runner.start_workers();
-        runner.start_feeding();
+        if runner.options.background {
+            runner.start_feeding();
+        }
         Ok(runner)
     }
 
