@@ -9,6 +9,7 @@
 //! Y¹ and Y⁰ vary alike and a little wide where the campaign adds variance (S²(Y¹) > S²(Y⁰)), as it does here by a few per cent: hence the
 //! accepted band of 91–98 % around 95 % (200 worlds: ± 1.96·√(.95·.05/200) = ± 3 points of chance alone, and a point of width).
 
+use marquee::attribution::lift::{Lift, Outcome, estimate};
 use marquee::demo::world::{ACCEPTANCE_SEEDS, DEVELOPMENT_SEEDS, Medium, Touch, Voice, Window, World, WorldConfig};
 use marquee::platform::clock::Timestamp;
 use marquee::platform::ids::{CampaignId, PersonId};
@@ -87,36 +88,13 @@ fn touch(world: &World, person: u32, campaign: u32, at: Timestamp) -> Touch {
     Touch { person, campaign, medium: Medium::Email, at, product: Some(product), voice: Voice::Friendly, subject_chars: 40, position: 0 }
 }
 
-/// Total incremental revenue with its 95 % interval.
-fn estimate(trial: &Trial) -> (f64, f64, f64) {
-    let arm = |treated: bool| trial.treated.iter().enumerate().filter(move |(_, t)| **t == treated).map(|(i, _)| i);
-    let mean = |values: &[f64], treated: bool| {
-        let (mut sum, mut n) = (0.0, 0.0);
-        for i in arm(treated) {
-            sum += values[i];
-            n += 1.0;
-        }
-        sum / n
+/// The reports' estimator on a trial.
+fn measure(trial: &Trial) -> Lift {
+    let arm = |treated: bool| -> Vec<Outcome> {
+        let people = trial.treated.iter().enumerate().filter(|(_, t)| **t == treated);
+        people.map(|(i, _)| Outcome { y: trial.outcome[i], x: trial.before[i] }).collect()
     };
-    let (mut covariance, mut variance) = (0.0, 0.0);
-    for treated in [true, false] {
-        let (y, x) = (mean(&trial.outcome, treated), mean(&trial.before, treated));
-        for i in arm(treated) {
-            covariance += (trial.outcome[i] - y) * (trial.before[i] - x);
-            variance += (trial.before[i] - x).powi(2);
-        }
-    }
-    let theta = covariance / variance;
-    let adjusted: Vec<f64> = trial.outcome.iter().zip(&trial.before).map(|(y, x)| y - theta * x).collect();
-    let mut squared_error = 0.0;
-    for treated in [true, false] {
-        let (m, n) = (mean(&adjusted, treated), arm(treated).count() as f64);
-        squared_error += arm(treated).map(|i| (adjusted[i] - m).powi(2)).sum::<f64>() / (n - 1.0) / n;
-    }
-    let n = arm(true).count() as f64;
-    let total = n * (mean(&adjusted, true) - mean(&adjusted, false));
-    let half = n * 1.96 * squared_error.sqrt();
-    (total, total - half, total + half)
+    estimate(&arm(true), &arm(false))
 }
 
 /// Runs worlds on all cores; returns how many intervals cover the truth, how many exclude zero, and the mean width / |truth|.
@@ -130,13 +108,10 @@ fn survey(seeds: impl Iterator<Item = u64>, null: bool) -> (usize, usize, f64) {
                 scope.spawn(move || {
                     mine.into_iter().fold((0, 0, 0.0), |(covered, found, width), seed| {
                         let trial = run(seed, null);
-                        let (_, low, high) = estimate(&trial);
+                        let lift = measure(&trial);
+                        let (low, high) = (lift.ci95_low, lift.ci95_high);
                         let covers = low <= trial.truth && trial.truth <= high;
-                        (
-                            covered + usize::from(covers),
-                            found + usize::from(low > 0.0 || high < 0.0),
-                            width + (high - low) / trial.truth.abs(),
-                        )
+                        (covered + usize::from(covers), found + usize::from(lift.found()), width + (high - low) / trial.truth.abs())
                     })
                 })
             })

@@ -16,7 +16,7 @@ use crate::support::START;
 const JOB: &str = "delivery.dispatch";
 
 fn options() -> RunnerOptions {
-    RunnerOptions { tick: Duration::from_millis(20), poll: Duration::from_millis(20), cron: false }
+    RunnerOptions { tick: Duration::from_millis(20), poll: Duration::from_millis(20), cron: false, ..RunnerOptions::default() }
 }
 
 async fn enqueue(platform: &Platform, key: &str, args: Value) -> bool {
