@@ -1,11 +1,24 @@
-//! Tracking: open, click, unsubscribe and order capture through signed links.
+//! Tracking: what comes back through the signed links of a touch. Opens, clicks, viewables, unsubscribes and choices; people told apart
+//! from machines.
+
+pub mod agents;
+mod api;
+mod pages;
+mod service;
+mod texts;
 
 use actix_web::web::ServiceConfig;
+
+pub use agents::{UserAgentClass, classify};
+pub use api::openapi;
+pub use service::{Choice, Tracker};
 
 use crate::platform::queue::JobSpec;
 
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
