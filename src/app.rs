@@ -25,6 +25,7 @@ pub struct Services {
     pub platform: Platform,
     pub keys: KeyRing,
     pub ingest: events::Ingest,
+    pub tracker: tracking::Tracker,
 }
 
 impl Services {
@@ -33,12 +34,17 @@ impl Services {
         tokio::spawn(keys.clone().keep_fresh());
         telemetry::metrics();
         let ingest = events::Ingest::start(platform.clone());
-        Ok(Self { platform, keys, ingest })
+        let tracker = tracking::Tracker::start(platform.clone());
+        Ok(Self { platform, keys, ingest, tracker })
     }
 
     /// Puts the services into an actix app.
     fn share(&self, config: &mut ServiceConfig) {
-        config.app_data(Data::new(self.platform.clone())).app_data(Data::new(self.keys.clone())).app_data(Data::new(self.ingest.clone()));
+        config
+            .app_data(Data::new(self.platform.clone()))
+            .app_data(Data::new(self.keys.clone()))
+            .app_data(Data::new(self.ingest.clone()))
+            .app_data(Data::new(self.tracker.clone()));
     }
 }
 

@@ -11,13 +11,14 @@ use utoipa::OpenApi;
 use super::agents::classify_request;
 use super::pages::{self, View};
 use super::service::{Choice, Tracker};
+use crate::campaign::{self, Campaign, CampaignError};
 use crate::catalog;
 use crate::creative::Utm;
 use crate::people::{self, Consent, Person};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::touches::links::{self, Link, LinkKind};
-use crate::touches::{self, Actor, SignalKind, Touch, TouchChannel};
+use crate::touches::{self, Actor, SignalKind, Touch};
 
 /// 1 × 1, transparent.
 const PIXEL: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
@@ -110,16 +111,12 @@ async fn click(req: HttpRequest, token: Path<String>, platform: Data<Platform>, 
 
 /// The product's page, else the shop's, with UTM tags.
 async fn target(platform: &Platform, touch: &Touch, slot: u8) -> ApiResult<String> {
-    let utm = Utm {
-        source: "marquee".into(),
-        medium: match touch.channel {
-            TouchChannel::Email => "email".into(),
-            TouchChannel::Banner => "banner".into(),
-        },
-        campaign: touch.campaign_id.to_string(),
-        content: touch.variant_id.map(|v| v.to_string()).unwrap_or_default(),
-        term: String::new(),
+    let campaign = match campaign::get(&platform.db, touch.campaign_id).await {
+        Ok(campaign) => Some(campaign),
+        Err(CampaignError::NotFound) => None,
+        Err(other) => return Err(other.into()),
     };
+    let utm = tags(touch, campaign.as_ref());
     let product = match touch.product_at(slot) {
         Some(id) => catalog::get(&platform.db, id).await?,
         None => None,
@@ -127,6 +124,19 @@ async fn target(platform: &Platform, touch: &Touch, slot: u8) -> ApiResult<Strin
     let own = product.and_then(|p| p.url).and_then(|url| utm.append(&url));
     own.or_else(|| utm.append(&platform.config.shop.url))
         .ok_or_else(|| ApiError::internal(anyhow::anyhow!("shop.url is not a web address; set it")))
+}
+
+/// What a plan leaves open gets sensible words.
+fn tags(touch: &Touch, campaign: Option<&Campaign>) -> Utm {
+    let own = campaign.map(|c| c.plan.utm.clone()).unwrap_or_default();
+    let variant = touch.variant_id.and_then(|id| campaign?.variant(id)).map(|v| v.variant.name.clone());
+    Utm {
+        source: own.source.unwrap_or_else(|| "marquee".into()),
+        medium: own.medium.unwrap_or_else(|| touch.channel.to_string()),
+        campaign: own.campaign.unwrap_or_else(|| campaign.map_or_else(|| touch.campaign_id.to_string(), |c| c.key.clone())),
+        content: own.content.or(variant).unwrap_or_default(),
+        term: own.term.unwrap_or_default(),
+    }
 }
 
 async fn person_of(platform: &Platform, touch: &Touch) -> ApiResult<Option<Person>> {
@@ -158,8 +168,14 @@ async fn unsubscribe_page(req: HttpRequest, token: Path<String>, platform: Data<
 }
 
 /// Unsubscribes: by the page's button, or by a mail service's one click (RFC 8058, `List-Unsubscribe=One-Click`). Done when answered.
-#[utoipa::path(post, path = "/u/{token}", tag = "tracking", params(("token" = String, Path)), responses((status = 200, description = "Unsubscribed"), (status = 404, description = "Not a link of ours"), (status = 503, description = "Not saved; try again")))]
-async fn unsubscribe(req: HttpRequest, token: Path<String>, body: web::Bytes, platform: Data<Platform>, tracker: Data<Tracker>) -> ApiResult {
+#[utoipa::path(post, path = "/u/{token}", tag = "tracking", request_body(content = String, content_type = "application/x-www-form-urlencoded"), params(("token" = String, Path)), responses((status = 200, description = "Unsubscribed"), (status = 404, description = "Not a link of ours"), (status = 503, description = "Not saved; try again")))]
+async fn unsubscribe(
+    req: HttpRequest,
+    token: Path<String>,
+    body: web::Bytes,
+    platform: Data<Platform>,
+    tracker: Data<Tracker>,
+) -> ApiResult {
     let Some((_, touch)) = opened(&platform, LinkKind::Unsubscribe, &token).await? else { return pages::gone(&req, &platform) };
     // RFC 8058 senders may use form or multipart bodies; both carry the words in plain sight.
     let one_click = String::from_utf8_lossy(&body).contains("One-Click");
@@ -169,7 +185,10 @@ async fn unsubscribe(req: HttpRequest, token: Path<String>, body: web::Bytes, pl
         return pages::busy(&req, &platform);
     }
     if one_click {
-        return Ok(HttpResponse::Ok().content_type("text/plain; charset=utf-8").insert_header((header::CACHE_CONTROL, "no-store")).body("unsubscribed"));
+        return Ok(HttpResponse::Ok()
+            .content_type("text/plain; charset=utf-8")
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            .body("unsubscribed"));
     }
     unsubscribe_view(&req, &platform, &touch, true).await
 }
@@ -190,8 +209,14 @@ async fn preferences_page(req: HttpRequest, token: Path<String>, platform: Data<
 }
 
 /// Saves the boxes: `email=on`, `ads=on`; what is missing is off.
-#[utoipa::path(post, path = "/p/{token}", tag = "tracking", params(("token" = String, Path)), responses((status = 200, description = "Saved"), (status = 404, description = "Not a link of ours"), (status = 503, description = "Not saved; try again")))]
-async fn preferences(req: HttpRequest, token: Path<String>, body: web::Bytes, platform: Data<Platform>, tracker: Data<Tracker>) -> ApiResult {
+#[utoipa::path(post, path = "/p/{token}", tag = "tracking", request_body(content = String, content_type = "application/x-www-form-urlencoded"), params(("token" = String, Path)), responses((status = 200, description = "Saved"), (status = 404, description = "Not a link of ours"), (status = 503, description = "Not saved; try again")))]
+async fn preferences(
+    req: HttpRequest,
+    token: Path<String>,
+    body: web::Bytes,
+    platform: Data<Platform>,
+    tracker: Data<Tracker>,
+) -> ApiResult {
     let Some((_, touch)) = opened(&platform, LinkKind::Preferences, &token).await? else { return pages::gone(&req, &platform) };
     let Some(person) = person_of(&platform, &touch).await? else { return pages::gone(&req, &platform) };
     let on = |name: &str| url::form_urlencoded::parse(&body).any(|(key, value)| key == name && value == "on");

@@ -17,3 +17,4 @@ mod queue;
 mod recommend;
 mod structure;
 mod touches;
+mod tracking;
