@@ -1,6 +1,8 @@
 //! The command line: one file per command, all above the slices.
 
+mod bounce;
 mod demo;
+mod dkim;
 mod doctor;
 mod jobs;
 mod key;
@@ -53,6 +55,11 @@ enum Command {
     /// Make, look at, snapshot and delete segments.
     #[command(subcommand)]
     Segment(segment::SegmentCommand),
+    /// Make and show DKIM keys.
+    #[command(subcommand)]
+    Dkim(dkim::DkimCommand),
+    /// Take bounces and complaints from raw mails.
+    Bounce(bounce::BounceArgs),
     /// Check configuration, database, mail and models, and say what is wrong.
     Doctor,
     /// Render one template from standard input (the server starts this itself).
@@ -99,6 +106,8 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
         Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
+        Command::Dkim(command) => dkim::run(command, &config),
+        Command::Bounce(args) => bounce::run(args, &Platform::open(config, clock).await?).await,
         Command::Doctor => doctor::run(config, clock).await,
         Command::RenderPreview => Ok(()),
     }

@@ -39,6 +39,9 @@ pub trait Compose: Send + Sync + 'static {
     /// What the checks hand to the writing.
     type Draft: Send + 'static;
 
+    /// Told once, before anything else: the name under which the touches are held.
+    fn owned_by(&self, _owner: &str) {}
+
     /// Consent, suppression, caps, stock, holdout: again, now.
     async fn check(&self, touches: Vec<Touch>) -> anyhow::Result<Vec<(TouchId, Verdict<Ready<Self::Draft>>)>>;
 

@@ -9,16 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::compose::{Compose, Ready, Verdict};
+use super::content::CampaignMail;
 use super::rate::{self, Slots};
 use super::senders::{Crew, Fleet, Senders};
 use super::smtp::Pool;
 use crate::platform::Platform;
 use crate::platform::clock::SECOND_US;
 use crate::platform::ids::{TouchId, uuid_v4};
-use crate::platform::queue::Progress;
+use crate::platform::queue::{JobContext, Progress};
 use crate::touches::{self, Finish, Outcome, Touch, TouchChannel};
 
 /// Touches in one claim.
@@ -95,6 +97,7 @@ impl<C: Compose> Dispatch<C> {
         anyhow::ensure!(!pool.servers().is_empty(), "mail.servers is empty: there is no mail server to send through");
         let fleet = Arc::new(Fleet::new(pool.servers().len(), config.mail.rate_per_server > 0.0));
         let owner = format!("mail-{}", uuid_v4().simple());
+        self.compose.owned_by(&owner);
         let lease_us = i64::try_from(config.work.lease_s).unwrap_or(30).max(1) * SECOND_US;
         let released = touches::release_expired(&self.platform).await?;
         // Beats for as long as this dispatch holds anything, and ends with it.
@@ -344,4 +347,15 @@ impl<C: Compose> Round<'_, C> {
             _ => false,
         }
     }
+}
+
+/// The job `delivery.dispatch`. A shop without a mail server has nothing to do here, and says so.
+pub async fn dispatch_job(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
+    if platform.config.mail.servers.is_empty() {
+        return Ok(json!({ "note": "mail.servers is empty: nothing is sent" }));
+    }
+    let compose = CampaignMail::load(&platform).await?;
+    let from = compose.from_address();
+    let dispatch = Dispatch { platform, compose: Arc::new(compose), from, progress: context.progress.clone(), stop: context.stop.clone() };
+    Ok(serde_json::to_value(dispatch.run().await?)?)
 }

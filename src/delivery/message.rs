@@ -44,6 +44,8 @@ pub struct Outgoing<'a> {
     pub touch: TouchId,
     pub campaign: CampaignId,
     pub variant: Option<VariantId>,
+    /// A campaign's own sender; the shop's where absent. The envelope, and so bounces, stay with the shop's.
+    pub from: Option<MailFrom<'a>>,
     pub to: &'a str,
     pub to_name: Option<&'a str>,
     pub subject: &'a str,
@@ -52,6 +54,14 @@ pub struct Outgoing<'a> {
     /// Where a POST unsubscribes (RFC 8058); https in earnest.
     pub unsubscribe_url: &'a str,
     pub at: Timestamp,
+}
+
+/// Who a mail says it is from.
+#[derive(Clone, Copy, Debug)]
+pub struct MailFrom<'a> {
+    pub name: &'a str,
+    pub address: &'a str,
+    pub reply_to: Option<&'a str>,
 }
 
 /// A message ready for SMTP.
@@ -110,15 +120,23 @@ impl Sender {
     pub fn build(&self, mail: &Outgoing<'_>) -> Result<Built, MessageError> {
         let to: Address = mail.to.parse().map_err(|_| MessageError::Recipient)?;
         let recipient = Mailbox::new(mail.to_name.map(|n| plain(n, 100)).filter(|n| !n.is_empty()), to.clone());
+        let (from, reply_to) = match mail.from {
+            None => (self.from.clone(), self.reply_to.clone()),
+            Some(own) => {
+                let email: Address = own.address.parse().map_err(|_| MessageError::Sender)?;
+                let reply_to = own.reply_to.map(str::parse).transpose().map_err(|_| MessageError::ReplyTo)?;
+                (Mailbox::new(Some(plain(own.name, 100)).filter(|n| !n.is_empty()), email), reply_to.map(|a| Mailbox::new(None, a)))
+            }
+        };
         let seconds = u64::try_from(mail.at.micros() / 1_000_000).unwrap_or(0);
         let mut builder = Message::builder()
-            .from(self.from.clone())
+            .from(from)
             .to(recipient)
             .subject(plain(mail.subject, MAX_SUBJECT_CHARS))
             .date(UNIX_EPOCH + Duration::from_secs(seconds))
             .message_id(Some(message_id(mail.touch, domain(&self.from))));
-        if let Some(reply_to) = &self.reply_to {
-            builder = builder.reply_to(reply_to.clone());
+        if let Some(reply_to) = reply_to {
+            builder = builder.reply_to(reply_to);
         }
         let alternative = MultiPart::alternative()
             .boundary(format!("mq_{}", mail.touch.0.simple()))
@@ -159,6 +177,7 @@ mod tests {
             touch,
             campaign: CampaignId(3),
             variant: Some(VariantId(2)),
+            from: None,
             to: "ann@example.com",
             to_name: Some("Ann"),
             subject: "Neu für dich: 红茶 ☕",

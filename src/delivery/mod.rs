@@ -1,9 +1,12 @@
 //! Delivery: claims planned touches and speaks SMTP; bounces, suppression, unsubscribe.
 
+mod api;
 pub mod bounces;
 pub mod compose;
+mod content;
 pub mod dispatch;
 pub mod dkim;
+pub mod dsn;
 pub mod message;
 pub mod rate;
 mod senders;
@@ -14,12 +17,17 @@ pub mod wire;
 
 use actix_web::web::ServiceConfig;
 
+pub use api::{openapi, take as take_bounces};
+
+use crate::job;
 use crate::platform::queue::JobSpec;
 
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("delivery.dispatch", dispatch::dispatch_job)]
 }

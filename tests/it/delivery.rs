@@ -66,6 +66,7 @@ impl Compose for Plain {
                     touch: one.touch,
                     campaign: CAMPAIGN,
                     variant: None,
+                    from: None,
                     to: &one.draft,
                     to_name: None,
                     subject: "Hello",
@@ -334,3 +335,146 @@ both_engines!(two_workers_share_the_work_and_a_lost_one_leaves_little_in_doubt, 
     let mails = sink.drain();
     assert_eq!(mails.iter().map(touch_of).collect::<HashSet<_>>().len(), mails.len(), "somebody got two");
 });
+
+both_engines!(bounces_and_complaints_come_in_once_by_http, |shop| {
+    let sink = Sink::start(0).await.expect("sink");
+    let platform = with_mail(&shop.platform, &[&sink], |_| {});
+    let ids = plan(&platform, 2, 1, false, |_| "example.test".into()).await;
+    send_due(&platform).await.expect("dispatched");
+    let server = crate::support::server::TestServer::start(&shop).await;
+    let key = server.key(&[marquee::account::Scope::Manage]).await;
+    let post = async |body: String, key: &str| {
+        server.client.post(server.at("/v1/bounces")).bearer_auth(key).body(body).send().await.expect("an answer")
+    };
+    let original = |i: usize| {
+        let mail = sink.mails().into_iter().find(|m| touch_of(m) == ids[i]).expect("arrived");
+        String::from_utf8(mail.data.to_vec()).expect("ascii")
+    };
+    let report = |kind: &str, part: &str, fields: &str, i: usize| {
+        format!(
+            "From: MAILER-DAEMON@mx.example.test\r\nMessage-ID: <r{i}@mx.example.test>\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type={kind}; boundary=bb\r\n\r\n--bb\r\nContent-Type: text/plain\r\n\r\nSorry.\r\n\
+             --bb\r\nContent-Type: message/{part}\r\n\r\n{fields}\r\n--bb\r\nContent-Type: message/rfc822\r\n\r\n{}\r\n--bb--\r\n",
+            original(i)
+        )
+    };
+    let fields =
+        "Reporting-MTA: dns; mx.example.test\r\n\r\nFinal-Recipient: rfc822; p0@example.test\r\nAction: failed\r\nStatus: 5.1.1\r\n";
+    let bounce = report("delivery-status", "delivery-status", fields, 0);
+    for (new, known) in [(1, 0), (0, 1)] {
+        let answer = post(bounce.clone(), &key).await;
+        assert_eq!(answer.status(), 200);
+        let taken: serde_json::Value = answer.json().await.expect("json");
+        assert_eq!((taken["new"].as_i64(), taken["known"].as_i64()), (Some(new), Some(known)));
+    }
+    let signals = touches::signals_of(&platform.db, ids[0]).await.expect("signals");
+    assert_eq!(signals.iter().map(|s| (s.kind, s.detail.as_deref())).collect::<Vec<_>>(), [(SignalKind::Bounce, Some("hard 5.1.1"))]);
+    assert_eq!(people::suppression(&platform.db, "p0@example.test").await.expect("read").expect("suppressed").reason, "bounce");
+
+    let complaint = report("feedback-report", "feedback-report", "Feedback-Type: abuse\r\nUser-Agent: X/1\r\nVersion: 1\r\n", 1);
+    assert_eq!(post(complaint, &key).await.status(), 200);
+    assert_eq!(people::suppression(&platform.db, "p1@example.test").await.expect("read").expect("suppressed").reason, "complaint");
+    let person = touches::get(&platform.db, ids[1]).await.expect("read").expect("there").person_id.expect("a person");
+    let person = people::get(&platform.db, person).await.expect("read").expect("there");
+    assert_eq!(person.email_consent, people::Consent::Unsubscribed);
+
+    assert_eq!(post("Subject: out of office\r\n\r\nBye\r\n".into(), &key).await.status(), 422);
+    assert_eq!(post("x".repeat(2 << 20), &key).await.status(), 413);
+    assert_eq!(post(bounce.clone(), &server.key(&[marquee::account::Scope::Ingest]).await).await.status(), 403);
+    assert_eq!(post(bounce, "mqk_nothing").await.status(), 401);
+});
+
+/// Both kinds of signature, read by an independent verifier (PyPI dkimpy). Skipped, with a message, where it cannot be installed; in CI
+/// that is an error.
+#[test]
+fn an_independent_verifier_accepts_both_signatures() {
+    use marquee::delivery::dkim::{DkimKey, KeyKind, generate};
+    let Some(python) = dkimpy() else {
+        assert!(std::env::var("CI").is_err(), "dkimpy could not be installed");
+        eprintln!("skipped: Python with dkimpy is not here and could not be installed");
+        return;
+    };
+    let mut config = marquee::platform::Config::default();
+    config.mail.from_address = "shop@example.test".into();
+    config.mail.reply_to = Some("help@example.test".into());
+    let key = |kind, selector: &str| DkimKey::from_pem(selector, "example.test", &generate(kind).expect("made"), "x").expect("read");
+    let keys = vec![key(KeyKind::Ed25519, "ed"), key(KeyKind::Rsa, "rsa")];
+    let records: Vec<(String, String)> = keys.iter().map(|k| (k.record_name(), k.record_value())).collect();
+    let sender = Sender::new(&config, keys).expect("sender");
+    let html = format!("<p>Grüße  \t aus dem Laden</p>\r\n\r\n<p>{}</p>\n.\n..two\n \n\n\n", "long ".repeat(400));
+    let built = sender
+        .build(&Outgoing {
+            touch: TouchId::new(crate::support::START),
+            campaign: CAMPAIGN,
+            variant: None,
+            from: None,
+            to: "ann@example.com",
+            to_name: Some("Änn  O'Neil"),
+            subject: "Neu: 红茶 ☕ and a subject that is long enough to be folded over several lines of the header, twice over",
+            html: &html,
+            text: "Grüße\n\n.\n",
+            unsubscribe_url: "https://shop.example.test/u/abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz",
+            at: crate::support::START,
+        })
+        .expect("built");
+    let folder = tempfile::tempdir().expect("folder");
+    let script = folder.path().join("verify.py");
+    std::fs::write(
+        &script,
+        "import sys, json, dkim\nrecords = json.load(open(sys.argv[1]))\nmail = open(sys.argv[2], 'rb').read()\n\
+         dns = lambda name, timeout=5: records[name.decode().rstrip('.')].encode()\n\
+         d = dkim.DKIM(mail)\nprint([d.verify(idx=i, dnsfunc=dns) for i in range(2)])\nfields = [bytes(x) for x in d.signed_headers and [h[0] for h in d.signed_headers] or []]\nprint(sorted(set(f.decode() for f in fields)))\n",
+    )
+    .expect("script");
+    let table: BTreeMap<String, String> = records.into_iter().collect();
+    std::fs::write(folder.path().join("records.json"), serde_json::to_vec(&table).expect("json")).expect("records");
+    let verify = |mail: &[u8]| {
+        std::fs::write(folder.path().join("mail.eml"), mail).expect("mail");
+        let run = std::process::Command::new(&python)
+            .arg(&script)
+            .args([folder.path().join("records.json"), folder.path().join("mail.eml")])
+            .output()
+            .expect("python runs");
+        (String::from_utf8_lossy(&run.stdout).into_owned(), String::from_utf8_lossy(&run.stderr).into_owned())
+    };
+    let (out, err) = verify(&built.bytes);
+    assert!(out.starts_with("[True, True]"), "{out}{err}");
+    for header in
+        ["from", "to", "subject", "date", "message-id", "list-unsubscribe", "list-unsubscribe-post", "mime-version", "content-type"]
+    {
+        assert!(out.contains(&format!("'{header}'")), "{header} is not covered: {out}");
+    }
+    // A changed body, subject or unsubscribe address, or a second From, breaks both.
+    let text = String::from_utf8(built.bytes).expect("ascii");
+    for (from, to) in [
+        ("X-Marquee-Touch:", "From: evil@example.test\r\nX-Marquee-Touch:"),
+        ("https://shop.example.test/u/a", "https://evil.example.test/u/a"),
+        ("To: ", "To: x "),
+        ("\r\n--mq_", "\r\nextra\r\n--mq_"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        let (out, err) = verify(changed.as_bytes());
+        assert!(out.starts_with("[False, False]") || err.contains("Error"), "{from}: {out}{err}");
+    }
+}
+
+/// A Python that has dkimpy: the system's, or a private environment beside the build.
+fn dkimpy() -> Option<std::path::PathBuf> {
+    let has = |python: &std::path::Path| {
+        std::process::Command::new(python).args(["-c", "import dkim, nacl"]).output().is_ok_and(|o| o.status.success())
+    };
+    let system = std::path::PathBuf::from("python3");
+    if has(&system) {
+        return Some(system);
+    }
+    let home = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("dkimpy");
+    let python = home.join("bin/python3");
+    if has(&python) {
+        return Some(python);
+    }
+    std::process::Command::new("python3").args(["-m", "venv"]).arg(&home).output().ok().filter(|o| o.status.success())?;
+    let install = ["-m", "pip", "install", "-q", "--disable-pip-version-check", "--timeout", "10", "dkimpy", "PyNaCl"];
+    std::process::Command::new(&python).args(install).output().ok()?;
+    has(&python).then_some(python)
+}
