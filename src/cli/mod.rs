@@ -4,6 +4,7 @@ mod bounce;
 mod demo;
 mod dkim;
 mod doctor;
+mod import;
 mod jobs;
 mod key;
 mod person;
@@ -43,6 +44,9 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Work jobs. Run as many as you like over one Postgres.
     Work(serve::WorkArgs),
+    /// Bring in files of orders, people and products.
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -102,6 +106,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Demo(args) => demo::demo(args, config, cli.database).await,
         Command::Serve(args) => serve::serve(args, config, clock).await,
         Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
+        Command::Import(command) => import::run(command, &Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
         Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,

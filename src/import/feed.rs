@@ -26,7 +26,10 @@ pub struct Item {
 impl Item {
     /// The first non-empty text under one of the names.
     pub fn get(&self, names: &[&str]) -> &str {
-        names.iter().find_map(|name| self.fields.iter().find(|(n, t)| n == name && !t.trim().is_empty())).map_or("", |(_, text)| text.trim())
+        names
+            .iter()
+            .find_map(|name| self.fields.iter().find(|(n, t)| n == name && !t.trim().is_empty()))
+            .map_or("", |(_, text)| text.trim())
     }
 }
 

@@ -280,7 +280,9 @@ impl Mapping {
                 continue;
             }
             let found = match layout {
-                Some(layout) => layout.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| *names).find_map(|n| find(n)),
+                Some(layout) => {
+                    layout.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| *names).find_map(|n| find(n))
+                }
                 None => find(field.name).or_else(|| field.also.iter().find_map(|n| find(n))),
             };
             match found {
@@ -328,7 +330,9 @@ impl Mapping {
 
 fn missing(field: &Field, layout: Option<&Layout>, header: &[String]) -> String {
     let expected: Vec<&str> = match layout {
-        Some(layout) => layout.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| names.iter().copied()).collect(),
+        Some(layout) => {
+            layout.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| names.iter().copied()).collect()
+        }
         None => std::iter::once(field.name).chain(field.also.iter().copied()).collect(),
     };
     let nearest = expected.iter().find_map(|name| nearest(name, header));

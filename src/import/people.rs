@@ -194,7 +194,8 @@ impl Reader<'_> {
         if self.cleaned_column.is_some_and(|c| !record.get(c).trim().is_empty()) {
             return Some("bounce".into());
         }
-        let none = matches!(cell.to_ascii_lowercase().as_str(), "" | "[]" | "{}" | "null" | "none" | "false" | "no" | "0" | "never_suppressed");
+        let none =
+            matches!(cell.to_ascii_lowercase().as_str(), "" | "[]" | "{}" | "null" | "none" | "false" | "no" | "0" | "never_suppressed");
         (!none).then(|| clean::shortened(cell))
     }
 
@@ -263,7 +264,9 @@ async fn write(platform: &Platform, rows: Vec<Row>, report: &mut Report, refusal
             for row in rows {
                 if let Err(e) = write_batch(platform, std::slice::from_ref(&row), report).await {
                     match e {
-                        ImportError::People(people::PeopleError::Invalid { detail, .. }) => refusals.explain(row.line, Code::BadValue, detail),
+                        ImportError::People(people::PeopleError::Invalid { detail, .. }) => {
+                            refusals.explain(row.line, Code::BadValue, detail)
+                        }
                         other => return Err(other),
                     }
                 }
@@ -300,8 +303,7 @@ async fn write_batch(platform: &Platform, rows: &[Row], report: &mut Report) -> 
             }
         }
     }
-    let suppressed: Vec<(&str, &str)> =
-        rows.iter().filter_map(|r| Some((r.person.email.as_deref()?, r.suppressed.as_deref()?))).collect();
+    let suppressed: Vec<(&str, &str)> = rows.iter().filter_map(|r| Some((r.person.email.as_deref()?, r.suppressed.as_deref()?))).collect();
     let mut tx = platform.db.begin().await?;
     let ids = people::bulk_upsert(&mut tx, &profiles, now).await?;
     for (id, answer, source) in &later {

@@ -82,7 +82,8 @@ async fn from_table(
     report.preset = mapping.preset.name();
     report.mapping = mapping.shown(&table.header);
     let named: Vec<(usize, String)> = table.header.iter().cloned().enumerate().collect();
-    let option_columns: Vec<usize> = named.iter().filter(|(_, n)| n.starts_with("Option") && n.ends_with("Value")).map(|(at, _)| *at).collect();
+    let option_columns: Vec<usize> =
+        named.iter().filter(|(_, n)| n.starts_with("Option") && n.ends_with("Value")).map(|(at, _)| *at).collect();
     let mut record = Record::default();
     loop {
         match table.next(&mut record) {

@@ -245,7 +245,13 @@ impl Rows {
                     return Next::Record;
                 }
                 Shape::Malformed => {
-                    return self.give_back(record, start, bytes, &lines, "text follows a closing quote: quotes inside a cell are written twice");
+                    return self.give_back(
+                        record,
+                        start,
+                        bytes,
+                        &lines,
+                        "text follows a closing quote: quotes inside a cell are written twice",
+                    );
                 }
                 Shape::OpenQuote => {}
             }

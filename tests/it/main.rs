@@ -10,6 +10,7 @@ mod creative;
 mod delivery;
 mod events;
 mod http;
+mod import;
 mod lift_worlds;
 mod people;
 mod platform;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::plan::{Order, Plan};
+use super::plan::{Order, Outlier, Plan};
 use super::read::NONE;
 use crate::catalog;
 use crate::events::orders::{self, Adjusted, AdjustmentKind, NewAdjustment, NewOrder, OrderLine, Source};
@@ -151,7 +151,7 @@ fn as_order(plan: &Plan, order: &Order, people: &HashMap<u32, PersonId>, product
             title: if line.title == NONE { String::new() } else { plan.read.titles.get(line.title).to_owned() },
             quantity: line.quantity,
             unit_price_minor: line.price,
-            flag: outlier.then(|| "outlier".to_owned()),
+            flag: (*outlier != Outlier::No).then(|| "outlier".to_owned()),
         })
         .collect();
     NewOrder {

@@ -20,6 +20,8 @@ pub struct RuleOptions {
     pub codes_need_digit: Option<bool>,
     /// `85123a` and `85123A` are one product.
     pub fold_sku_case: Option<bool>,
+    /// Descriptions such as `damaged`, `?` or `check` are notes on stock.
+    pub stock_notes: Option<bool>,
 }
 
 /// The rules in force for one file.
@@ -29,6 +31,7 @@ pub(super) struct Rules {
     pub bad_debt_prefix: Option<String>,
     pub codes_need_digit: bool,
     pub fold_sku_case: bool,
+    pub stock_notes: bool,
     /// A line without a code is known by its title.
     pub title_for_sku: bool,
 }
@@ -36,14 +39,14 @@ pub(super) struct Rules {
 impl Rules {
     fn new(preset: Preset, given: &RuleOptions) -> Self {
         let retail = preset == Preset::OnlineRetail;
-        let prefix = |given: &Option<String>, default: &str| {
-            given.clone().or_else(|| retail.then(|| default.to_owned())).filter(|p| !p.is_empty())
-        };
+        let prefix =
+            |given: &Option<String>, default: &str| given.clone().or_else(|| retail.then(|| default.to_owned())).filter(|p| !p.is_empty());
         Self {
             cancel_prefix: prefix(&given.cancel_prefix, "C"),
             bad_debt_prefix: prefix(&given.bad_debt_prefix, "A"),
             codes_need_digit: given.codes_need_digit.unwrap_or(retail),
             fold_sku_case: given.fold_sku_case.unwrap_or(retail),
+            stock_notes: given.stock_notes.unwrap_or(retail),
             title_for_sku: preset == Preset::Shopify,
         }
     }

@@ -12,8 +12,21 @@ use crate::platform::money::{Currency, Money};
 const OUTLIER_PIECES: i64 = 1_000;
 /// … that are also more than this many times the median.
 const OUTLIER_TIMES: i64 = 50;
+/// An order with a line above both of these is no plausible order, and flagged as a whole: it is left out of every figure. Merely large
+/// ones are a wholesale customer's.
+const IMPLAUSIBLE_PIECES: i64 = 10_000;
+const IMPLAUSIBLE_TIMES: i64 = 1_000;
 /// Below this many lines a product's own median says little, and the shop's is taken.
 const ENOUGH_LINES: usize = 10;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlier {
+    No,
+    /// Far more pieces than usual.
+    Line,
+    /// So many that the whole order is not plausible.
+    Order,
+}
 
 /// An order to record: its lines are `lines[first..first + count]`.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +57,8 @@ pub struct Plan {
     pub read: Read,
     /// The accepted lines, grouped by order.
     pub lines: Vec<Line>,
-    /// Whether the line at the same place is an outlier.
-    pub outlier: Vec<bool>,
+    /// How far the line at the same place is out of the ordinary.
+    pub outlier: Vec<Outlier>,
     /// By time.
     pub orders: Vec<Order>,
     pub adjustments: Vec<Adjustment>,
@@ -104,13 +117,16 @@ type Taken = Vec<(u32, usize, i64, Timestamp)>;
 fn cancel(read: &Read, sales: &[Line], cancels: &[Line], left: &mut [i64], refusals: &mut Refusals, report: &mut Report) -> Taken {
     let person = |l: &Line| read.heads[l.order as usize].as_ref().map_or(NONE, |h| h.person);
     let wanted: HashSet<(u32, u32)> = cancels.iter().map(|l| (person(l), l.sku)).collect();
-    let mut steps: Vec<(Timestamp, u64, bool, usize)> =
-        cancels.iter().enumerate().map(|(at, l)| (l.at, l.number, true, at)).collect();
-    steps.extend(sales.iter().enumerate().filter(|(_, l)| wanted.contains(&(person(l), l.sku))).map(|(at, l)| (l.at, l.number, false, at)));
+    // By time; at the same time sales come before cancellations. Of one order the upper lines lie on top, as `events::orders` takes them.
+    let placed = |l: &Line| read.heads[l.order as usize].as_ref().map_or(l.at, |h| h.at);
+    let mut steps: Vec<(Timestamp, bool, i64, usize)> =
+        cancels.iter().enumerate().map(|(at, l)| (l.at, true, i64::try_from(l.number).unwrap_or(0), at)).collect();
+    let bought = sales.iter().enumerate().filter(|(_, l)| wanted.contains(&(person(l), l.sku)));
+    steps.extend(bought.map(|(at, l)| (placed(l), false, -i64::try_from(l.number).unwrap_or(0), at)));
     steps.sort_unstable();
     let mut open: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
     let mut taken = Vec::new();
-    for (_, _, cancels_something, at) in steps {
+    for (_, cancels_something, _, at) in steps {
         if !cancels_something {
             open.entry((person(&sales[at]), sales[at].sku)).or_default().push(at);
             continue;
@@ -159,7 +175,7 @@ fn median(values: &mut [i64]) -> i64 {
 }
 
 /// Lines of far more pieces than the product, or else the shop, usually sells at once.
-fn outliers(sales: &[Line], skus: usize) -> Vec<bool> {
+fn outliers(sales: &[Line], skus: usize) -> Vec<Outlier> {
     let mut by_sku: Vec<Vec<i64>> = vec![Vec::new(); skus];
     for line in sales {
         by_sku[line.sku as usize].push(line.quantity);
@@ -167,10 +183,19 @@ fn outliers(sales: &[Line], skus: usize) -> Vec<bool> {
     let mut all: Vec<i64> = sales.iter().map(|l| l.quantity).collect();
     let shop = median(&mut all);
     let medians: Vec<i64> = by_sku.iter_mut().map(|q| if q.len() < ENOUGH_LINES { shop } else { median(q) }).collect();
-    sales.iter().map(|l| l.quantity > OUTLIER_PIECES && l.quantity > OUTLIER_TIMES * medians[l.sku as usize].max(1)).collect()
+    let judge = |line: &Line| {
+        let usual = medians[line.sku as usize].max(1);
+        let beyond = |pieces, times| line.quantity > pieces && line.quantity > times * usual;
+        match (beyond(OUTLIER_PIECES, OUTLIER_TIMES), beyond(IMPLAUSIBLE_PIECES, IMPLAUSIBLE_TIMES)) {
+            (_, true) => Outlier::Order,
+            (true, false) => Outlier::Line,
+            _ => Outlier::No,
+        }
+    };
+    sales.iter().map(judge).collect()
 }
 
-fn totals(read: &Read, sales: &[Line], outlier: &[bool]) -> Vec<Order> {
+fn totals(read: &Read, sales: &[Line], outlier: &[Outlier]) -> Vec<Order> {
     let mut orders: Vec<Order> = Vec::new();
     for (at, line) in sales.iter().enumerate() {
         let amount = line.quantity * line.price;
@@ -178,9 +203,9 @@ fn totals(read: &Read, sales: &[Line], outlier: &[bool]) -> Vec<Order> {
             Some(order) if order.number == line.order => {
                 order.count += 1;
                 order.total = order.total.saturating_add(amount);
-                order.flagged |= outlier[at];
+                order.flagged |= outlier[at] == Outlier::Order;
             }
-            _ => orders.push(Order { number: line.order, first: at, count: 1, total: amount, flagged: outlier[at] }),
+            _ => orders.push(Order { number: line.order, first: at, count: 1, total: amount, flagged: outlier[at] == Outlier::Order }),
         }
     }
     for order in &mut orders {
@@ -267,7 +292,8 @@ fn products(read: &Read, sales: &[Line]) -> Vec<(u32, NewProduct)> {
     by_sku
         .into_iter()
         .filter_map(|(sku, seen)| {
-            let title = seen.titles.iter().max_by_key(|(title, n)| (**n, std::cmp::Reverse(**title))).map_or("", |(t, _)| read.titles.get(*t));
+            let title =
+                seen.titles.iter().max_by_key(|(title, n)| (**n, std::cmp::Reverse(**title))).map_or("", |(t, _)| read.titles.get(*t));
             let (price, currency) = *seen.prices.iter().max_by_key(|(key, n)| (**n, *key)).map(|(key, _)| key)?;
             let code = read.skus.get(sku);
             let title = super::read::title_of(code, title);
@@ -277,7 +303,7 @@ fn products(read: &Read, sales: &[Line]) -> Vec<(u32, NewProduct)> {
         .collect()
 }
 
-fn count(report: &mut Report, read: &Read, sales: &[Line], orders: &[Order], outlier: &[bool]) {
+fn count(report: &mut Report, read: &Read, sales: &[Line], orders: &[Order], outlier: &[Outlier]) {
     report.accepted = sales.len() as u64;
     for order in orders {
         let Some(head) = &read.heads[order.number as usize] else { continue };
@@ -291,6 +317,7 @@ fn count(report: &mut Report, read: &Read, sales: &[Line], orders: &[Order], out
         }
     }
     report.note("orders in the file", orders.len() as u64);
-    report.note("lines flagged as outliers", outlier.iter().filter(|o| **o).count() as u64);
+    report.note("lines flagged as outliers", outlier.iter().filter(|o| **o != Outlier::No).count() as u64);
+    report.note("orders flagged as not plausible", orders.iter().filter(|o| o.flagged).count() as u64);
     report.note("addresses left out because they are none", read.bad_addresses);
 }

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 
 use super::Rules;
 use crate::catalog;
+use crate::import::Options;
 use crate::import::clean::{self, Dates};
 use crate::import::mapping::Mapping;
 use crate::import::report::{Code, Refusals};
 use crate::import::source::{Next, Record, Rows};
-use crate::import::Options;
 use crate::people::email_key;
 use crate::platform::clock::DAY_US;
 use crate::platform::{Currency, Timestamp};
@@ -243,7 +243,7 @@ impl Reader<'_> {
         if (self.rules.codes_need_digit && !sku.bytes().any(|b| b.is_ascii_digit())) || clean::is_charge(title) {
             return Err((Code::NotAProduct, None));
         }
-        if clean::is_stock_note(title) {
+        if self.rules.stock_notes && clean::is_stock_note(title) {
             return Err((Code::StockNote, None));
         }
         if quantity == 0 {
@@ -298,7 +298,8 @@ impl Reader<'_> {
             Some(text) if !text.is_empty() => text.parse().map_err(|_| (Code::BadCurrency, Some(clean::shortened(text)))),
             _ => {
                 let reference = record.get(self.columns.order).trim();
-                let head = self.out.references.numbers.get(reference).and_then(|n| self.out.heads.get(*n as usize)).and_then(Option::as_ref);
+                let head =
+                    self.out.references.numbers.get(reference).and_then(|n| self.out.heads.get(*n as usize)).and_then(Option::as_ref);
                 Ok(head.map_or(self.currency, |h| h.currency))
             }
         }
@@ -339,9 +340,7 @@ impl Reader<'_> {
             return Ok(());
         }
         let cancelled_at = match self.columns.cancelled_at.map(|c| record.get(c).trim()) {
-            Some(text) if !text.is_empty() => {
-                Some(self.dates.read(text).ok_or_else(|| (Code::BadDate, Some(clean::shortened(text))))?)
-            }
+            Some(text) if !text.is_empty() => Some(self.dates.read(text).ok_or_else(|| (Code::BadDate, Some(clean::shortened(text))))?),
             _ => None,
         };
         let refunded = self.amount(record, self.columns.refunded, currency)?;
@@ -431,5 +430,7 @@ fn prefixed(reference: &str, prefix: Option<&str>) -> bool {
 /// A title as the catalogue takes it.
 pub fn title_of(sku: &str, title: &str) -> String {
     let title = if title.is_empty() { sku } else { title };
-    catalog::NewProduct::new(sku, title, crate::platform::Money::new(0, Currency::EUR)).checked().map_or_else(|_| sku.to_owned(), |p| p.title)
+    catalog::NewProduct::new(sku, title, crate::platform::Money::new(0, Currency::EUR))
+        .checked()
+        .map_or_else(|_| sku.to_owned(), |p| p.title)
 }
