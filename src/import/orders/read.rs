@@ -72,8 +72,6 @@ pub struct Head {
     pub cancelled_at: Option<Timestamp>,
     pub refunded: i64,
     pub discount: i64,
-    /// A row of it could not be read.
-    pub incomplete: bool,
 }
 
 /// Somebody who ordered.
@@ -345,7 +343,7 @@ impl Reader<'_> {
         };
         let refunded = self.amount(record, self.columns.refunded, currency)?;
         let discount = self.amount(record, self.columns.discount, currency)?;
-        self.out.heads[at_index] = Some(Head { at, currency, person, cancelled_at, refunded, discount, incomplete: false });
+        self.out.heads[at_index] = Some(Head { at, currency, person, cancelled_at, refunded, discount });
         Ok(())
     }
 
