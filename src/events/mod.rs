@@ -10,6 +10,7 @@ pub mod orders;
 mod privacy;
 mod prune;
 mod store;
+mod traits;
 
 use actix_web::web::ServiceConfig;
 
@@ -21,6 +22,7 @@ pub use merge::{erase, merge, resolve};
 pub use model::{Event, EventError, NewEvent, name};
 pub use privacy::{PersonFile, export};
 pub use store::{count, insert_many, timeline};
+pub use traits::{enqueue_traits, refresh_traits};
 
 /// HTTP routes of this slice.
 pub fn routes(config: &mut ServiceConfig) {
@@ -36,5 +38,5 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    vec![job!("events.prune", prune::prune)]
+    vec![job!("events.prune", prune::prune), job!("people.traits", traits::job)]
 }

@@ -16,6 +16,8 @@ mod people;
 mod platform;
 mod queue;
 mod recommend;
+mod segment_sdk;
 mod structure;
 mod touches;
 mod tracking;
+mod traits;

@@ -157,7 +157,7 @@ pub(super) async fn apply_waiting(tx: &mut Tx, refs: &[&str], now: Timestamp) ->
         let kind = if kind == AdjustmentKind::Cancel.name() { AdjustmentKind::Cancel } else { AdjustmentKind::Refund };
         let order: Standing = on!(&mut *tx, |c| sqlx::query_as::<_, Standing>(BY_ID).bind(id).fetch_one(&mut *c).await)?;
         let (amount, status) = settle(kind, asked, order.total_minor, order.refunded_minor, &order.status);
-        on!(&mut *tx, |c| { sqlx::query(SETTLE).bind(reference.as_str()).bind(id).bind(amount).execute(&mut *c).await.map(|_| ()) })?;
+        on!(&mut *tx, |c| sqlx::query(SETTLE).bind(reference.as_str()).bind(id).bind(amount).execute(&mut *c).await.map(|_| ()))?;
         take_off(tx, id, amount, status, now).await?;
         let everything = kind == AdjustmentKind::Cancel || (asked.is_none() && pieces.0.is_empty());
         cancel_lines(tx, id, &pieces.0, everything).await?;
