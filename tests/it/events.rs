@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use futures::StreamExt as _;
 use marquee::account::Scope;
 use marquee::events::orders::{self, Adjusted, AdjustmentKind, NewAdjustment, NewOrder, OrderLine, Source};
 use marquee::events::{self, name};
@@ -445,3 +446,51 @@ both_engines!(merging_people_keeps_every_sum, |shop| {
     assert_eq!(events::timeline(db, who.id, None, 100).await.expect("events").len(), 14);
     assert_eq!(orders::totals(db, Timestamp::MIN, START.plus_days(1)).await.expect("totals"), before);
 });
+
+/// `cargo test --test it events::large -- --ignored --nocapture --test-threads 1`: how quickly calls are taken and orders loaded.
+mod large {
+    use super::*;
+    use crate::support::Engine;
+
+    async fn measure(engine: Engine) {
+        let Some(shop) = TestShop::open(engine).await else { return };
+        let new: Vec<NewOrder> = (0..20_000)
+            .map(|i| NewOrder {
+                lines: order("", 0, None).lines.into_iter().cycle().take(20).collect(),
+                ..order(&i.to_string(), 5000, None)
+            })
+            .collect();
+        let started = std::time::Instant::now();
+        for part in new.chunks(200) {
+            record(&shop.platform.db, part).await;
+        }
+        eprintln!("{engine:?}: 20,000 orders with 400,000 lines in {:.1?}", started.elapsed());
+
+        let server = TestServer::start(&shop).await;
+        let way = server_way(&server).await;
+        let track = |i: usize| {
+            json!({"type": "track", "userId": format!("u{}", i % 2000), "event": name::PRODUCT_VIEWED, "messageId": format!("m{i}"),
+            "properties": {"sku": format!("s{}", i % 800), "price": 12.5, "category": "Home"}})
+        };
+        let started = std::time::Instant::now();
+        let batches: Vec<Value> = (0..100).map(|b| json!({"batch": (0..200).map(|i| track(b * 200 + i)).collect::<Vec<_>>()})).collect();
+        futures::stream::iter(batches).map(|b| way.ok("/v1/batch", b)).buffer_unordered(8).count().await;
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("{engine:?}: 20,000 events in batches of 200, 8 at a time: {:.0}/s", 20_000.0 / seconds);
+        let started = std::time::Instant::now();
+        futures::stream::iter(100_000..102_000).map(|i| way.ok("/v1/track", track(i))).buffer_unordered(64).count().await;
+        eprintln!("{engine:?}: 2,000 single calls, 64 at a time: {:.0}/s", 2000.0 / started.elapsed().as_secs_f64());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "a measurement"]
+    async fn sqlite() {
+        measure(Engine::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    #[ignore = "a measurement"]
+    async fn postgres() {
+        measure(Engine::Postgres).await;
+    }
+}
