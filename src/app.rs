@@ -111,7 +111,7 @@ impl utoipa::Modify for Security {
 /// The OpenAPI 3.1 document of everything.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = ApiDoc::openapi();
-    for slice in [people::openapi(), events::openapi()] {
+    for slice in [people::openapi(), events::openapi(), audience::openapi(), attribution::openapi()] {
         document.merge(slice);
     }
     document

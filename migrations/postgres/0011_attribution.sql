@@ -1,13 +1,24 @@
--- Credit: which share of an order each touch gets, per model. touch_id NULL: nobody earned it (unattributed).
-
+-- Credit: which part of an order each touch earned, under every model at once. One row per touch on the order's path, in order of time;
+-- orders without a path have no rows. What no row gives away is unattributed: reports take it from the orders themselves, so that every
+-- sum equals the orders. view_through tells the two readings of a path apart: clicks only, or also human opens and viewable banners.
+-- Campaign, variant, product and channel repeat the touch's, so that reports need no join with it.
 CREATE TABLE credit (
-    order_id     BIGINT NOT NULL REFERENCES shop_order (id),
-    model        TEXT NOT NULL,
-    position     BIGINT NOT NULL,
-    touch_id     UUID,
-    amount_minor BIGINT NOT NULL,
-    currency     TEXT NOT NULL,
-    computed_at  BIGINT NOT NULL,
-    PRIMARY KEY (order_id, model, position)
+    order_id         BIGINT NOT NULL REFERENCES shop_order (id),
+    view_through     BOOLEAN NOT NULL,
+    position         BIGINT NOT NULL,
+    touch_id         UUID NOT NULL,
+    campaign_id      BIGINT NOT NULL,
+    variant_id       BIGINT,
+    product_id       BIGINT,
+    channel          TEXT NOT NULL,
+    first_minor      BIGINT NOT NULL,
+    last_minor       BIGINT NOT NULL,
+    linear_minor     BIGINT NOT NULL,
+    time_decay_minor BIGINT NOT NULL,
+    position_minor   BIGINT NOT NULL,
+    computed_at      BIGINT NOT NULL,
+    PRIMARY KEY (order_id, view_through, position)
 );
+-- What did this touch, this campaign earn?
 CREATE INDEX credit_touch ON credit (touch_id);
+CREATE INDEX credit_campaign ON credit (campaign_id, view_through);

@@ -112,13 +112,14 @@ fn did(sql: &mut Sql, d: &Did) -> String {
     }
 }
 
-/// Kept goods of orders that were not cancelled.
+/// Kept goods of plausible orders that were not cancelled.
 fn bought(sql: &mut Sql, b: &Bought) -> String {
     let mut from = String::from("FROM shop_order o JOIN order_line l ON l.order_id = o.id");
     if b.category.is_some() {
         from.push_str(" JOIN product pr ON pr.id = l.product_id");
     }
-    let mut body = format!("{from} WHERE o.person_id = p.id AND o.status <> 'cancelled' AND l.quantity > l.cancelled_quantity");
+    let mut body =
+        format!("{from} WHERE o.person_id = p.id AND o.flag IS NULL AND o.status <> 'cancelled' AND l.quantity > l.cancelled_quantity");
     body.push_str(&window(sql, "o.placed_at", b.within_days));
     if let Some(category) = &b.category {
         body.push_str(&format!(" AND {}", sql.category("pr.category_path", category)));

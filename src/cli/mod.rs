@@ -9,6 +9,7 @@ mod jobs;
 mod key;
 mod person;
 mod render_preview;
+mod report;
 mod segment;
 mod serve;
 
@@ -64,6 +65,9 @@ enum Command {
     Dkim(dkim::DkimCommand),
     /// Take bounces and complaints from raw mails.
     Bounce(bounce::BounceArgs),
+    /// Attribution and lift: who earned what, and what it added.
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Check configuration, database, mail and models, and say what is wrong.
     Doctor,
     /// Render one template from standard input (the server starts this itself).
@@ -113,6 +117,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
         Command::Dkim(command) => dkim::run(command, &config),
         Command::Bounce(args) => bounce::run(args, &Platform::open(config, clock).await?).await,
+        Command::Report(command) => report::run(command, &Platform::open(config, clock).await?).await,
         Command::Doctor => doctor::run(config, clock).await,
         Command::RenderPreview => Ok(()),
     }

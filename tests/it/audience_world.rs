@@ -56,6 +56,7 @@ pub struct Event {
 pub struct Order {
     pub at: i64,
     pub cancelled: bool,
+    pub flagged: bool,
     /// (product, quantity, cancelled quantity)
     pub lines: Vec<(usize, i64, i64)>,
 }
@@ -161,6 +162,7 @@ pub fn people(rng: &mut impl Rng, n: i64) -> Vec<Person> {
                     .map(|_| Order {
                         at: instant(rng),
                         cancelled: rng.random_bool(0.2),
+                        flagged: rng.random_bool(0.15),
                         lines: (0..rng.random_range(1..3)).map(|_| (rng.random_range(0..SKUS.len()), 2, rng.random_range(0..3))).collect(),
                     })
                     .collect(),
@@ -298,6 +300,7 @@ pub async fn store(db: &Db, people: &[Person]) {
                     ("total_minor", i(1)),
                     ("status", t(if o.cancelled { "cancelled" } else { "placed" })),
                     ("source", t("test")),
+                    ("flag", Cell::Text(o.flagged.then(|| "outlier".to_owned()))),
                     ("updated_at", i(o.at)),
                 ],
             )
@@ -397,6 +400,7 @@ impl Naive<'_> {
             ),
             Rule::Bought(b) => p.orders.iter().any(|o| {
                 !o.cancelled
+                    && !o.flagged
                     && self.within(o.at, b.within_days)
                     && o.lines.iter().any(|(product, quantity, cancelled)| {
                         quantity > cancelled

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod attribution;
 mod audience;
 mod audience_world;
 mod catalog;
