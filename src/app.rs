@@ -111,7 +111,9 @@ impl utoipa::Modify for Security {
 /// The OpenAPI 3.1 document of everything.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = ApiDoc::openapi();
-    for slice in [people::openapi(), events::openapi(), audience::openapi(), attribution::openapi()] {
+    let slices =
+        [people::openapi(), events::openapi(), audience::openapi(), attribution::openapi(), delivery::openapi(), tracking::openapi()];
+    for slice in slices {
         document.merge(slice);
     }
     document

@@ -12,6 +12,7 @@ mod delivery;
 mod events;
 mod http;
 mod import;
+mod kill;
 mod lift_worlds;
 mod people;
 mod platform;
