@@ -4,14 +4,17 @@ mod bounce;
 mod demo;
 mod dkim;
 mod doctor;
+mod evaluate;
 mod import;
 mod jobs;
 mod key;
+mod models;
 mod person;
 mod render_preview;
 mod report;
 mod segment;
 mod serve;
+mod train;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +71,13 @@ enum Command {
     /// Attribution and lift: who earned what, and what it added.
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Embed the catalogue, train the choice and pick products for everybody, now.
+    Train(train::TrainArgs),
+    /// Measure the choice offline beside simpler ones.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Fetch and list model weights.
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
     /// Check configuration, database, mail and models, and say what is wrong.
     Doctor,
     /// Render one template from standard input (the server starts this itself).
@@ -118,6 +128,9 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Dkim(command) => dkim::run(command, &config),
         Command::Bounce(args) => bounce::run(args, &Platform::open(config, clock).await?).await,
         Command::Report(command) => report::run(command, &Platform::open(config, clock).await?).await,
+        Command::Train(args) => train::run(args, &Platform::open(config, clock).await?).await,
+        Command::Evaluate(args) => evaluate::run(args, config, clock).await,
+        Command::Models(command) => models::run(command, &config).await,
         Command::Doctor => doctor::run(config, clock).await,
         Command::RenderPreview => Ok(()),
     }

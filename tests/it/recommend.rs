@@ -16,7 +16,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::both_engines;
-use crate::support::START;
+use crate::support::{START, real_data};
 
 const THEMES: [(&str, [&str; 4]); 3] = [
     ("Garden", ["Rose bush", "Steel spade", "Watering can", "Herb planter"]),
@@ -235,3 +235,38 @@ both_engines!(the_fitted_encoder_stays_until_the_catalogue_has_changed_much, |sh
     let third = run().await;
     assert!(third.encoder != first.encoder && third.encoded == 84, "{third:?}");
 });
+
+/// A real shop's year. Kept small enough for an unoptimised build; `marquee evaluate` gives the full figures.
+#[test]
+fn the_choice_beats_popularity_on_a_real_shop() {
+    use marquee::recommend::base::{Params, Side};
+    use marquee::recommend::evaluate::{Report, evaluate};
+    use marquee::recommend::history::{DAY_US, Dataset, Kind};
+
+    let Some(path) = real_data("online_retail/online_retail.csv.gz") else { return };
+    let file = flate2::read::GzDecoder::new(std::fs::File::open(path).expect("file"));
+    let mut skus: HashMap<String, i64> = HashMap::new();
+    let mut facts = Vec::new();
+    for row in csv::Reader::from_reader(file).records() {
+        let row = row.expect("row");
+        let (invoice, sku, quantity, price, customer) = (&row[0], &row[1], &row[3], &row[5], &row[6]);
+        let bought = !invoice.starts_with(['C', 'A']) && !quantity.starts_with('-') && sku.starts_with(|c: char| c.is_ascii_digit());
+        let Ok(customer) = customer.parse::<i64>() else { continue };
+        if bought && price.parse::<f64>().is_ok_and(|p| p > 0.0) && customer % 3 == 0 {
+            let next = skus.len() as i64;
+            let product = *skus.entry(sku.to_uppercase()).or_insert(next);
+            facts.push((customer, product, Kind::Purchase, Timestamp::parse(&row[4]).expect("time").micros()));
+        }
+    }
+    let data = Dataset::build(&facts, &[]);
+    let split = Timestamp::parse("2011-10-10").expect("date").micros();
+    let mut params = Params::default();
+    (params.als.rank, params.als.epochs, params.side.learn_people) = (16, 4, 150);
+    let report = evaluate(&data, &Side::default(), None, split, split + 30 * DAY_US, &params);
+    assert!(report.people > 300, "{report:#?}");
+    let get = |rows, method| Report::of(rows, method).expect("measured");
+    let (any, new) = (&report.repeats_allowed, &report.new_items_only);
+    assert!(get(any, "marquee").ndcg > 2.0 * get(any, "popular").ndcg, "{report:#?}");
+    assert!(get(any, "marquee").ndcg > 0.97 * get(any, "own_favourites").ndcg, "{report:#?}");
+    assert!(get(new, "marquee").ndcg > 1.3 * get(new, "popular").ndcg, "{report:#?}");
+}
