@@ -25,7 +25,7 @@ pub use fold::fold;
 pub use rule::{Rule, RuleError};
 pub use service::{
     AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, count, create, delete, find, get, latest_snapshot,
-    list, members, overlap, resolve, sample, sizes, snapshot, update,
+    list, matching, members, overlap, resolve, sample, sizes, snapshot, update,
 };
 pub use sql::Bind;
 

@@ -407,6 +407,13 @@ async fn drop_members(db: &Db, snapshot: SnapshotId) -> Result<(), AudienceError
     }
 }
 
+/// The people of a segment as of a moment, with ids above `after`, in order of id: what a snapshot would hold, without writing one.
+pub async fn matching(db: &Db, segment: SegmentId, as_of: Timestamp, after: PersonId, limit: i64) -> Result<Vec<PersonId>, AudienceError> {
+    let key = get(db, segment).await?.key;
+    let rule = resolve(db, &Rule::InSegment(super::rule::InSegment { segment: key })).await?.compile(db.dialect(), as_of);
+    Ok(store::matching(db, &rule, after, limit).await?)
+}
+
 /// The newest complete snapshot.
 pub async fn latest_snapshot(db: &Db, segment: SegmentId) -> Result<Option<Snapshot>, AudienceError> {
     Ok(store::latest(db, segment).await?.map(Into::into))

@@ -1,27 +1,19 @@
-//! Which products a campaign shows each person: the stored picks, within the campaign's filter, without what cannot be sold, was bought or
-//! was shown lately; then what is popular; then what else the filter holds.
+//! Which products a campaign shows each person: the recommender's choice, within the campaign's filter.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use sqlx::QueryBuilder;
-
+use super::error::CampaignError;
 use super::model::Choice;
 use crate::catalog::{self, Product};
 use crate::platform::ids::{PersonId, ProductId};
-use crate::platform::{Db, Timestamp};
-use crate::{read, recommend, touches};
-
-/// Stored picks looked at per person: rules may strike some out.
-const PICKS: usize = 40;
+use crate::platform::{Platform, Timestamp};
+use crate::recommend::{ChoiceRules, Chooser};
 
 impl Choice {
-    fn restricts(&self) -> bool {
-        !self.categories.is_empty()
-            || !self.brands.is_empty()
-            || !self.skus.is_empty()
-            || self.on_sale
-            || self.min_price_minor.is_some()
-            || self.max_price_minor.is_some()
+    /// Whether the filter says more than the recommender's own rules can.
+    fn lists(&self) -> bool {
+        !self.brands.is_empty() || self.on_sale || self.min_price_minor.is_some() || self.max_price_minor.is_some()
     }
 
     /// Whether a product lies within the filter.
@@ -37,92 +29,44 @@ impl Choice {
     }
 }
 
-/// What may be shown at all: loaded once per batch or run.
+/// A campaign's choice, ready to be asked; loaded once per run or batch.
 pub struct Shelf {
-    products: HashMap<ProductId, Product>,
-    /// For people without (enough) picks of their own, best first.
-    fallback: Vec<ProductId>,
+    chooser: Arc<Chooser>,
+    /// `None`: the filter admits no product at all.
+    rules: Option<ChoiceRules>,
 }
 
 impl Shelf {
-    pub async fn load(db: &Db, choice: &Choice) -> sqlx::Result<Self> {
-        let products: HashMap<ProductId, Product> =
-            catalog::all(db).await?.into_iter().filter(|p| p.sellable() && choice.admits(p)).map(|p| (p.id, p)).collect();
-        let mut fallback: Vec<ProductId> =
-            recommend::popular(db, 500).await?.into_iter().map(|p| p.product_id).filter(|id| products.contains_key(id)).collect();
-        // A marketer who names products means them, also those that are not popular yet.
-        if choice.restricts() || fallback.is_empty() {
-            let known: HashSet<ProductId> = fallback.iter().copied().collect();
-            let mut rest: Vec<ProductId> = products.keys().filter(|id| !known.contains(id)).copied().collect();
-            rest.sort();
-            fallback.extend(rest.into_iter().take(500));
+    pub async fn load(platform: &Platform, choice: &Choice, as_of: Timestamp) -> Result<Self, CampaignError> {
+        let mut rules = ChoiceRules {
+            count: choice.products,
+            categories: choice.categories.clone(),
+            skus: choice.skus.clone(),
+            not_bought_days: choice.exclude_bought_days,
+            not_shown_days: choice.exclude_shown_days,
+            ..ChoiceRules::default()
+        };
+        let mut empty = false;
+        if choice.lists() {
+            rules.skus = catalog::all(&platform.db).await?.into_iter().filter(|p| choice.admits(p)).map(|p| p.sku).collect();
+            empty = rules.skus.is_empty();
         }
-        Ok(Self { products, fallback })
+        Ok(Self { chooser: Chooser::load(platform, as_of).await?, rules: (!empty).then_some(rules) })
     }
-}
 
-#[derive(sqlx::FromRow)]
-struct Bought {
-    person_id: PersonId,
-    product_id: ProductId,
-}
-
-/// What each person bought (and kept) since an instant.
-async fn bought(db: &Db, people: &[PersonId], since: Timestamp) -> sqlx::Result<HashMap<PersonId, HashSet<ProductId>>> {
-    let mut found: HashMap<PersonId, HashSet<ProductId>> = HashMap::new();
-    for chunk in people.chunks(1_000) {
-        let rows: Vec<Bought> = read!(*db, |c| {
-            let mut q = QueryBuilder::new(
-                "SELECT DISTINCT o.person_id, l.product_id FROM shop_order o JOIN order_line l ON l.order_id = o.id
-                 WHERE l.product_id IS NOT NULL AND l.cancelled_quantity < l.quantity AND o.placed_at >= ",
-            );
-            q.push_bind(since).push(" AND o.person_id IN (");
-            let mut list = q.separated(", ");
-            for id in chunk {
-                list.push_bind(*id);
-            }
-            q.push(")");
-            q.build_query_as::<Bought>().persistent(false).fetch_all(c).await
-        })?;
-        for row in rows {
-            found.entry(row.person_id).or_default().insert(row.product_id);
-        }
+    /// The products for each person, best first, at most `choice.products`; nobody for whom there is none.
+    pub async fn choose(
+        &self,
+        platform: &Platform,
+        people: &[PersonId],
+        now: Timestamp,
+    ) -> Result<HashMap<PersonId, Vec<ProductId>>, CampaignError> {
+        let Some(rules) = self.rules.as_ref().filter(|_| !people.is_empty()) else { return Ok(HashMap::new()) };
+        let picks = self.chooser.choose(platform, rules, people, now).await?;
+        Ok(picks
+            .into_iter()
+            .map(|(person, list)| (person, list.into_iter().map(|p| p.product_id).collect::<Vec<_>>()))
+            .filter(|(_, list)| !list.is_empty())
+            .collect())
     }
-    Ok(found)
-}
-
-/// The products for each person, best first, at most `choice.products`; nobody for whom there is none.
-pub async fn choose(
-    db: &Db,
-    shelf: &Shelf,
-    choice: &Choice,
-    people: &[PersonId],
-    now: Timestamp,
-) -> sqlx::Result<HashMap<PersonId, Vec<ProductId>>> {
-    let picks = recommend::picks_for(db, people, PICKS).await?;
-    let bought =
-        if choice.exclude_bought_days > 0 { bought(db, people, now.plus_days(-choice.exclude_bought_days)).await? } else { HashMap::new() };
-    let shown = if choice.exclude_shown_days > 0 {
-        touches::recent_products(db, people, now.plus_days(-choice.exclude_shown_days)).await?
-    } else {
-        HashMap::new()
-    };
-    let mut chosen = HashMap::with_capacity(people.len());
-    for person in people {
-        let struck = |id: &ProductId| [&bought, &shown].iter().any(|m| m.get(person).is_some_and(|set| set.contains(id)));
-        let own = picks.get(person).into_iter().flatten().map(|p| p.product_id).filter(|id| shelf.products.contains_key(id));
-        let mut list: Vec<ProductId> = Vec::with_capacity(choice.products);
-        for id in own.chain(shelf.fallback.iter().copied()) {
-            if list.len() == choice.products {
-                break;
-            }
-            if !list.contains(&id) && !struck(&id) {
-                list.push(id);
-            }
-        }
-        if !list.is_empty() {
-            chosen.insert(*person, list);
-        }
-    }
-    Ok(chosen)
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::choice::{self, Shelf};
+use super::choice::Shelf;
+use super::error::CampaignError;
 use super::facts::{Facts, reason};
 use super::model::{Campaign, LocaleMode};
 use super::policy::ContactPolicy;
@@ -89,7 +90,7 @@ pub async fn page(
     people: &[PersonId],
     run_at: Timestamp,
     now: Timestamp,
-) -> sqlx::Result<Vec<Draft>> {
+) -> Result<Vec<Draft>, CampaignError> {
     let db = &platform.db;
     let plan = &campaign.plan;
     let facts = Facts::load(db, people, plan.channel, now).await?;
@@ -112,7 +113,7 @@ pub async fn page(
         })
         .collect();
     let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
-    let mut chosen = choice::choose(db, shelf, &plan.choice, &reached, now).await?;
+    let mut chosen = shelf.choose(platform, &reached, now).await?;
     for draft in drafts.iter_mut().filter(|d| d.skip.is_none()) {
         match chosen.remove(&draft.person) {
             Some(products) => draft.products = products,

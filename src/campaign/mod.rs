@@ -1,13 +1,16 @@
 //! Campaigns: plan, schedule, variants, holdouts, caps, life cycle, planning runs.
 
+mod api;
 mod choice;
 mod draft;
+mod dry_run;
 mod error;
 mod facts;
 mod model;
 mod planning;
 mod policy;
 mod recheck;
+mod report;
 mod schedule;
 mod service;
 mod store;
@@ -17,6 +20,8 @@ use actix_web::web::ServiceConfig;
 use crate::job;
 use crate::platform::queue::JobSpec;
 
+pub use api::openapi;
+pub use dry_run::{Detectable, DryRun, PersonPart, ProductShare, detectable, dry_run};
 pub use error::CampaignError;
 pub use facts::reason;
 pub use model::{
@@ -26,8 +31,10 @@ pub use model::{
 pub use planning::{PlannedRun, plan_run};
 pub use policy::{ContactPolicy, policy, set_policy};
 pub use recheck::{Checked, Verdict, recheck};
+pub use report::{Progress, VariantResult, progress};
 pub use schedule::next_allowed;
 pub use service::{Ticked, create, find, get, send_now, sendable, tick, transition, update};
+pub use store::{by_status, many as get_many, page as list, run as get_run, runs};
 
 /// The campaigns of a channel that run now.
 pub async fn running(db: &crate::platform::Db, channel: crate::touches::TouchChannel) -> sqlx::Result<Vec<Campaign>> {
@@ -37,7 +44,9 @@ pub async fn running(db: &crate::platform::Db, channel: crate::touches::TouchCha
 pub(crate) const PLAN_JOB: &str = "campaign.plan";
 
 /// HTTP routes of this slice.
-pub fn routes(_: &mut ServiceConfig) {}
+pub fn routes(config: &mut ServiceConfig) {
+    api::routes(config);
+}
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {

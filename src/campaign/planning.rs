@@ -46,7 +46,7 @@ pub async fn plan_run(platform: &Platform, id: RunId, context: &JobContext) -> R
     let mut run = store::run(db, id).await?.ok_or(CampaignError::NotFound)?;
     let campaign = service::get(db, run.campaign_id).await?;
     let policy = policy(db).await?;
-    let shelf = Shelf::load(db, &campaign.plan.choice).await?;
+    let shelf = Shelf::load(platform, &campaign.plan.choice, platform.now()).await?;
     let snapshot = snapshot_of(platform, &campaign, &run, context).await?;
     let mut done = PlannedRun::default();
     loop {

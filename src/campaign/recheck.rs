@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::choice::{self, Shelf};
+use super::choice::Shelf;
 use super::draft::{copy_request, locale_for};
 use super::error::CampaignError;
 use super::facts::{Facts, reason};
@@ -148,9 +148,9 @@ async fn renew_content(
     }
     for (id, places) in repick {
         let Some(campaign) = campaigns.get(&id) else { continue };
-        let shelf = Shelf::load(db, &campaign.plan.choice).await?;
+        let shelf = Shelf::load(platform, &campaign.plan.choice, now).await?;
         let people: Vec<PersonId> = places.iter().filter_map(|i| touches[*i].person_id).collect();
-        let mut chosen = choice::choose(db, &shelf, &campaign.plan.choice, &people, now).await?;
+        let mut chosen = shelf.choose(platform, &people, now).await?;
         for i in places {
             match touches[i].person_id.and_then(|p| chosen.remove(&p)) {
                 Some(list) => {

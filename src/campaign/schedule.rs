@@ -98,6 +98,11 @@ impl Schedule {
         }
     }
 
+    /// The first run from `now` on, this very moment included.
+    pub fn first_run(&self, now: Timestamp) -> Result<Option<Timestamp>, CampaignError> {
+        self.next_run(now.plus_secs(-1), 0)
+    }
+
     /// Whether a schedule that begins now can still reach anybody.
     pub fn check_start(&self, now: Timestamp) -> Result<(), CampaignError> {
         match self {
@@ -105,7 +110,7 @@ impl Schedule {
                 let last = Timestamp::from_local(date.and_time(*time), Tz::UTC).plus_us(LATEST_US + GRACE_US);
                 if last < now { invalid("schedule.date", "that hour of that date has passed everywhere") } else { Ok(()) }
             }
-            _ => match self.next_run(now, 0)? {
+            _ => match self.first_run(now)? {
                 Some(_) => Ok(()),
                 None => invalid("schedule", "this schedule never runs again: its end has passed"),
             },

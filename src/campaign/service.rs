@@ -49,8 +49,10 @@ pub async fn update(db: &Db, id: CampaignId, name: &str, plan: Plan, now: Timest
             let done = store::run_count(db, id).await?;
             if done == 0 {
                 plan.schedule.check_start(now)?;
+                plan.schedule.first_run(now)?
+            } else {
+                plan.schedule.next_run(now, done)?
             }
-            plan.schedule.next_run(now, done)?
         }
     };
     let mut tx = db.begin().await?;
@@ -111,7 +113,7 @@ pub async fn transition(platform: &Platform, id: CampaignId, action: Action) -> 
     let next_run_at = match action {
         Action::Schedule => {
             schedule.check_start(now)?;
-            schedule.next_run(now, 0)?
+            schedule.first_run(now)?
         }
         Action::Resume => match campaign.next_run_at {
             Some(missed) if missed < now && !matches!(schedule, Schedule::Once { .. }) => {

@@ -1,6 +1,7 @@
 //! The command line: one file per command, all above the slices.
 
 mod bounce;
+mod campaign;
 mod demo;
 mod dkim;
 mod doctor;
@@ -51,6 +52,9 @@ enum Command {
     /// Bring in files of orders, people and products.
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Campaigns: make, look at, schedule, pause, send.
+    #[command(subcommand)]
+    Campaign(campaign::CampaignCommand),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -121,6 +125,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(args) => serve::serve(args, config, clock).await,
         Command::Work(args) => serve::work(args, Platform::open(config, clock).await?).await,
         Command::Import(command) => import::run(command, &Platform::open(config, clock).await?).await,
+        Command::Campaign(command) => campaign::run(command, &Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
         Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,

@@ -5,6 +5,7 @@ mod support;
 mod attribution;
 mod audience;
 mod audience_world;
+mod campaign;
 mod catalog;
 mod copywriter;
 mod creative;
