@@ -2,11 +2,14 @@
 
 use std::io::Write as _;
 
+use actix_web::ResponseError as _;
 use futures::StreamExt as _;
 use marquee::account::Scope;
+use marquee::events::ingest::{self, Envelope, Outcome};
 use marquee::events::orders::{self, Adjusted, AdjustmentKind, NewAdjustment, NewOrder, OrderLine, Source};
 use marquee::events::{self, name};
 use marquee::people::{self, Identity, Ids, Person, Trust};
+use marquee::platform::batch::{BatchError, BatchLimits};
 use marquee::platform::ids::PersonId;
 use marquee::platform::{Currency, Db, Money, Timestamp};
 use serde_json::{Value, json};
@@ -208,6 +211,7 @@ both_engines!(what_cannot_be_read_is_refused_with_a_reason, |shop| {
         (good.clone().into_bytes(), Some("br"), 415, "unsupported_encoding"),
         (gzip(&vec![b' '; 50_000_000]), Some("gzip"), 413, "too_large"),
         (vec![b' '; 600_000], None, 413, "too_large"),
+        (format!("{{\"batch\": [], \"context\": {{\"page\": {{\"x\": \"{}\"}}}}}}", "y".repeat(5000)).into_bytes(), None, 413, "too_large"),
         (vec![b' '; 10_000_000], None, 413, "too_large"),
     ] {
         let size = body.len();
@@ -223,6 +227,26 @@ both_engines!(what_cannot_be_read_is_refused_with_a_reason, |shop| {
     let (status, problem) = way.post("/v1/track", &json!({"userId": "u"})).await;
     assert_eq!((status, &problem["code"]), (400, &json!("bad_message")));
     assert_eq!(event_count(&shop.platform.db).await, 1);
+});
+
+both_engines!(when_too_much_waits_the_caller_is_told_and_nothing_is_half_done, |shop| {
+    let limits = BatchLimits { items: 1, linger: std::time::Duration::ZERO, waiting: 2 };
+    let ingest = events::Ingest::start_with(shop.platform.clone(), limits);
+    let envelope =
+        Envelope { received_at: START, sent_at: None, trust: Trust::Server, shop_currency: Currency::EUR, context: serde_json::Map::new() };
+    let message =
+        |i: i32| ingest::read(json!({"type": "track", "userId": "u", "event": "e", "messageId": i}), None, &envelope).expect("reads");
+    let answers = futures::future::join_all((0..40).map(|i| ingest.submit(vec![message(i)], 100))).await;
+    let stored = answers.iter().filter(|a| a.as_ref().is_ok_and(|o| matches!(o[0], Outcome::Accepted(_)))).count();
+    let busy = answers.iter().filter(|a| matches!(a, Err(BatchError::Busy))).count();
+    assert!(busy > 0 && stored + busy == 40, "{stored} stored, {busy} busy");
+    assert_eq!(usize::try_from(event_count(&shop.platform.db).await).expect("count"), stored);
+    assert!(matches!(ingest.submit(vec![message(99)], 1 << 30).await, Err(BatchError::Busy)), "no room for so many bytes");
+    let answer = marquee::platform::http::ApiError::from(BatchError::Busy).error_response();
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (429, true));
+    // What did not fit is taken a moment later.
+    let again = futures::future::join_all((0..2).map(|i| ingest.submit(vec![message(100 + i)], 100))).await;
+    assert!(again.iter().all(Result::is_ok));
 });
 
 both_engines!(hostile_text_is_just_text, |shop| {

@@ -15,6 +15,7 @@ use crate::platform::http::{ApiError, ApiResult, Problem};
 
 /// Most messages in one batch: what fits into its bytes, and no more.
 const MAX_BATCH_MESSAGES: usize = 5_000;
+const MAX_BATCH_CONTEXT_BYTES: usize = 4 * 1024;
 
 pub(in crate::events) fn routes(config: &mut ServiceConfig) {
     macro_rules! call {
@@ -157,7 +158,7 @@ async fn receive(
     payload: web::Payload,
     platform: &Platform,
     limit: usize,
-) -> Result<(Map<String, Value>, Envelope), ApiError> {
+) -> Result<(Map<String, Value>, Envelope, usize), ApiError> {
     let from_header = body::header_key(req)?;
     let bytes = body::read(req, payload, limit).await?;
     let mut body = body::parse(&bytes)?;
@@ -169,14 +170,14 @@ async fn receive(
         shop_currency: platform.config.shop.currency,
         context: Map::new(),
     };
-    Ok((body, envelope))
+    Ok((body, envelope, bytes.len()))
 }
 
 async fn single(req: HttpRequest, payload: web::Payload, platform: &Platform, ingest: &Ingest, kind: Kind) -> ApiResult {
-    let (body, envelope) = receive(&req, payload, platform, MAX_MESSAGE_BYTES).await?;
+    let (body, envelope, bytes) = receive(&req, payload, platform, MAX_MESSAGE_BYTES).await?;
     let message =
         message::read(Value::Object(body), Some(kind), &envelope).map_err(|detail| ApiError::bad_request("bad_message", detail))?;
-    let outcomes = ingest.submit(vec![message]).await?;
+    let outcomes = ingest.submit(vec![message], bytes).await?;
     if let [Outcome::Refused(detail)] = outcomes.as_slice() {
         return Err(ApiError::bad_request("bad_message", detail.clone()));
     }
@@ -188,7 +189,7 @@ async fn single(req: HttpRequest, payload: web::Payload, platform: &Platform, in
     responses((status = 200, body = IngestAnswer), (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 413, body = Problem), (status = 429, body = Problem)))]
 async fn batch(req: HttpRequest, payload: web::Payload, platform: web::Data<Platform>, ingest: web::Data<Ingest>) -> ApiResult {
-    let (mut body, mut envelope) = receive(&req, payload, &platform, MAX_BATCH_BYTES).await?;
+    let (mut body, mut envelope, bytes) = receive(&req, payload, &platform, MAX_BATCH_BYTES).await?;
     let Some(Value::Array(items)) = body.remove("batch") else {
         return Err(ApiError::bad_request("bad_batch", "“batch” must be a list of messages."));
     };
@@ -196,6 +197,10 @@ async fn batch(req: HttpRequest, payload: web::Payload, platform: web::Data<Plat
         return Err(ApiError::too_large(format!("A batch has at most {MAX_BATCH_MESSAGES} messages.")));
     }
     if let Some(Value::Object(context)) = body.remove("context") {
+        // It is copied into every message of the batch.
+        if json_bytes(&Value::Object(context.clone())) > MAX_BATCH_CONTEXT_BYTES {
+            return Err(ApiError::too_large(format!("The context of a batch has at most {MAX_BATCH_CONTEXT_BYTES} bytes.")));
+        }
         envelope.context = context;
     }
     let mut refused = Vec::new();
@@ -214,7 +219,7 @@ async fn batch(req: HttpRequest, payload: web::Payload, platform: web::Data<Plat
             Err(detail) => refused.push(RefusedMessage { index, detail }),
         }
     }
-    let outcomes = ingest.submit(messages).await?;
+    let outcomes = ingest.submit(messages, bytes).await?;
     Ok(answer(&tally(&indexes, outcomes, refused)))
 }
 

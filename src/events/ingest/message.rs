@@ -138,7 +138,8 @@ pub fn read(value: Value, kind: Option<Kind>, envelope: &Envelope) -> Result<Mes
     out.ids.email = out.profile.email.take();
     // A server may speak of somebody by address alone.
     let named = out.ids.external_id.is_some() || out.ids.anonymous_id.is_some();
-    if !named && !(envelope.trust == Trust::Server && out.ids.email.is_some()) {
+    let by_address = envelope.trust == Trust::Server && out.ids.email.is_some();
+    if !named && !by_address {
         return Err("userId or anonymousId is missing".into());
     }
     if envelope.trust == Trust::Public {

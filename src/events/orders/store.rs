@@ -38,8 +38,9 @@ const LINES_SQLITE: &str =
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, 0, value ->> 6, value ->> 7 FROM json_each($1)";
 const LINES_POSTGRES: &str =
     "INSERT INTO order_line (order_id, line_no, product_id, sku, title, quantity, cancelled_quantity, unit_price_minor, flag)
-     SELECT (v ->> 0)::bigint, (v ->> 1)::bigint, (v ->> 2)::bigint, v ->> 3, v ->> 4, (v ->> 5)::bigint, 0, (v ->> 6)::bigint, v ->> 7
-     FROM json_array_elements($1::json) AS d(v)";
+     SELECT order_id, line_no, product_id, sku, title, quantity, 0, unit_price_minor, flag
+     FROM UNNEST($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])
+       AS d(order_id, line_no, product_id, sku, title, quantity, unit_price_minor, flag)";
 const REPLACE: &str = "UPDATE shop_order SET person_id = COALESCE($2, person_id), placed_at = $3, currency = $4, total_minor = $5,
        refunded_minor = CASE WHEN refunded_minor > $5 THEN CASE WHEN $5 > 0 THEN $5 ELSE 0 END ELSE refunded_minor END,
        flag = $6, source = $7, updated_at = $8 WHERE id = $1";
@@ -83,10 +84,26 @@ async fn insert_lines(tx: &mut Tx, orders: &[(OrderId, &NewOrder)]) -> sqlx::Res
             })
         })
         .collect();
-    let sql = pick(tx.dialect(), LINES_SQLITE, LINES_POSTGRES);
+    // The one bulk load here that is large enough for arrays to pay on Postgres.
     for part in rows.chunks(2000) {
-        let rows = json(part)?;
-        on!(tx, |c| sqlx::query(sql).bind(rows.as_str()).execute(&mut *c).await.map(|_| ()))?;
+        match &mut *tx {
+            Tx::Sqlite { tx, .. } => {
+                sqlx::query(LINES_SQLITE).bind(json(part)?).execute(&mut **tx).await?;
+            }
+            Tx::Postgres(tx) => {
+                sqlx::query(LINES_POSTGRES)
+                    .bind(part.iter().map(|r| r.0).collect::<Vec<i64>>())
+                    .bind(part.iter().map(|r| r.1).collect::<Vec<i64>>())
+                    .bind(part.iter().map(|r| r.2).collect::<Vec<Option<i64>>>())
+                    .bind(part.iter().map(|r| r.3).collect::<Vec<&str>>())
+                    .bind(part.iter().map(|r| r.4).collect::<Vec<&str>>())
+                    .bind(part.iter().map(|r| r.5).collect::<Vec<i64>>())
+                    .bind(part.iter().map(|r| r.6).collect::<Vec<i64>>())
+                    .bind(part.iter().map(|r| r.7).collect::<Vec<Option<&str>>>())
+                    .execute(&mut **tx)
+                    .await?;
+            }
+        }
     }
     Ok(())
 }
