@@ -111,8 +111,15 @@ impl utoipa::Modify for Security {
 /// The OpenAPI 3.1 document of everything.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = ApiDoc::openapi();
-    let slices =
-        [people::openapi(), events::openapi(), audience::openapi(), attribution::openapi(), delivery::openapi(), tracking::openapi()];
+    let slices = [
+        people::openapi(),
+        catalog::openapi(),
+        events::openapi(),
+        audience::openapi(),
+        attribution::openapi(),
+        delivery::openapi(),
+        tracking::openapi(),
+    ];
     for slice in slices {
         document.merge(slice);
     }

@@ -62,7 +62,7 @@ pub struct Upserted {
 }
 
 /// Products by age, oldest first.
-#[utoipa::path(get, path = "/v1/products", tag = "Catalogue", params(PageQuery), security(("key" = ["manage"])),
+#[utoipa::path(get, path = "/v1/products", tag = "catalog", params(PageQuery), security(("bearer" = []), ("basic" = [])),
     responses((status = 200, description = "One page", body = Page<Product>), (status = 401, body = Problem), (status = 403, body = Problem)))]
 async fn list_products(
     _: Guarded<scope::Manage>,
@@ -82,7 +82,7 @@ async fn list_products(
 }
 
 /// Inserts or replaces up to 500 products by sku. All or none: the first that breaks a rule is named and nothing is written.
-#[utoipa::path(post, path = "/v1/products", tag = "Catalogue", request_body = UpsertProducts, security(("key" = ["manage"])),
+#[utoipa::path(post, path = "/v1/products", tag = "catalog", request_body = UpsertProducts, security(("bearer" = []), ("basic" = [])),
     responses((status = 200, description = "Written", body = Upserted), (status = 400, body = Problem), (status = 413, body = Problem),
         (status = 422, body = Problem)))]
 async fn upsert_products(
@@ -108,14 +108,14 @@ async fn upsert_products(
 }
 
 /// One product.
-#[utoipa::path(get, path = "/v1/products/{sku}", tag = "Catalogue", params(("sku" = String, Path,)), security(("key" = ["manage"])),
+#[utoipa::path(get, path = "/v1/products/{sku}", tag = "catalog", params(("sku" = String, Path,)), security(("bearer" = []), ("basic" = [])),
     responses((status = 200, body = Product), (status = 404, body = Problem)))]
 async fn get_product(_: Guarded<scope::Manage>, platform: web::Data<Platform>, sku: web::Path<String>) -> ApiResult<web::Json<Product>> {
     find(&platform, &sku).await.map(web::Json)
 }
 
 /// Takes a product out of every choice; what points at it stays.
-#[utoipa::path(post, path = "/v1/products/{sku}/retire", tag = "Catalogue", params(("sku" = String, Path,)), security(("key" = ["manage"])),
+#[utoipa::path(post, path = "/v1/products/{sku}/retire", tag = "catalog", params(("sku" = String, Path,)), security(("bearer" = []), ("basic" = [])),
     responses((status = 200, body = Product), (status = 404, body = Problem)))]
 async fn retire_product(_: Guarded<scope::Manage>, platform: web::Data<Platform>, sku: web::Path<String>) -> ApiResult<web::Json<Product>> {
     let id = find(&platform, &sku).await?.id;
@@ -126,7 +126,7 @@ async fn retire_product(_: Guarded<scope::Manage>, platform: web::Data<Platform>
 }
 
 /// Offers a retired product again.
-#[utoipa::path(post, path = "/v1/products/{sku}/restore", tag = "Catalogue", params(("sku" = String, Path,)), security(("key" = ["manage"])),
+#[utoipa::path(post, path = "/v1/products/{sku}/restore", tag = "catalog", params(("sku" = String, Path,)), security(("bearer" = []), ("basic" = [])),
     responses((status = 200, body = Product), (status = 404, body = Problem)))]
 async fn restore_product(
     _: Guarded<scope::Manage>,
@@ -149,7 +149,7 @@ async fn find(platform: &Platform, sku: &str) -> ApiResult<Product> {
 }
 
 /// A picture by its SHA-256, with or without a file ending. It never changes, so it may be cached for ever.
-#[utoipa::path(get, path = "/assets/{hash}", tag = "Catalogue", params(("hash" = String, Path, description = "64 hexadecimal digits")),
+#[utoipa::path(get, path = "/assets/{hash}", tag = "catalog", params(("hash" = String, Path, description = "64 hexadecimal digits")),
     responses((status = 200, description = "The picture"), (status = 304, description = "You have it"), (status = 404, body = Problem)))]
 async fn get_asset(request: HttpRequest, platform: web::Data<Platform>, hash: web::Path<String>) -> ApiResult<HttpResponse> {
     let hash = hash.split_once('.').map_or(hash.as_str(), |(hash, _)| hash);

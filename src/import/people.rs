@@ -111,7 +111,7 @@ impl Reader<'_> {
         if record.len() < self.mapping.width || record.cells().skip(self.mapping.width).any(|c| !c.trim().is_empty()) {
             return Err((Code::WrongColumns, Some(format!("{} instead of {}", record.len(), self.mapping.width))));
         }
-        if record.cells().any(|c| c.contains('\0')) {
+        if record.has_nul() {
             return Err((Code::Nul, None));
         }
         let cell = |field: &str| self.mapping.column(field).map_or("", |c| record.get(c).trim());

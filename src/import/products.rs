@@ -100,7 +100,7 @@ async fn from_table(
                 report.rows += 1;
                 if record.len() < mapping.width || record.cells().skip(mapping.width).any(|c| !c.trim().is_empty()) {
                     rows.refusals.explain(record.line, Code::WrongColumns, format!("{} instead of {}", record.len(), mapping.width));
-                } else if record.cells().any(|c| c.contains('\0')) {
+                } else if record.has_nul() {
                     rows.refusals.add(record.line, Code::Nul);
                 } else {
                     let variant: Vec<&str> = option_columns.iter().map(|c| record.get(*c).trim()).collect();

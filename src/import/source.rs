@@ -122,6 +122,9 @@ impl Record {
     pub fn cells(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|column| self.get(column))
     }
+    pub fn has_nul(&self) -> bool {
+        self.text.contains('\0')
+    }
     fn clear(&mut self, line: u64) {
         self.line = line;
         self.text.clear();

@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::plan::{Order, Outlier, Plan};
-use super::read::NONE;
+use super::texts::NONE;
 use crate::catalog;
 use crate::events::orders::{self, Adjusted, AdjustmentKind, NewAdjustment, NewOrder, OrderLine, Source};
 use crate::events::{self, NewEvent};
@@ -195,7 +195,7 @@ fn as_event(order: &NewOrder, now: Timestamp) -> Option<NewEvent> {
 
 async fn load_adjustments(platform: &Platform, plan: &Plan, report: &mut Report, bar: &indicatif::ProgressBar) -> Result<(), ImportError> {
     report.wrote("cancellations and refunds", 0);
-    for some in plan.adjustments.chunks(200) {
+    for some in plan.adjustments.chunks(100) {
         let now = platform.now();
         let mut tx = platform.db.begin().await?;
         let mut applied = 0;

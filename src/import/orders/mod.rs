@@ -3,6 +3,7 @@
 mod load;
 mod plan;
 mod read;
+mod texts;
 
 use super::mapping::{Mapping, Preset};
 use super::report::{Refusals, Report};

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::read::{Line, NONE, Read};
+use super::read::{Line, Read};
+use super::texts::NONE;
 use crate::catalog::NewProduct;
 use crate::import::report::{Code, Refusals, Report};
 use crate::platform::clock::Timestamp;

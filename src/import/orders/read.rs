@@ -2,9 +2,8 @@
 //!
 //! Texts are kept once and lines refer to them by number, so that a file of half a million lines takes some forty megabytes.
 
-use std::collections::HashMap;
-
 use super::Rules;
+use super::texts::{NONE, Texts};
 use crate::catalog;
 use crate::import::Options;
 use crate::import::clean::{self, Dates};
@@ -15,37 +14,9 @@ use crate::people::email_key;
 use crate::platform::clock::DAY_US;
 use crate::platform::{Currency, Timestamp};
 
-/// No title, nobody.
-pub const NONE: u32 = u32::MAX;
 const MAX_REFERENCE: usize = 100;
 /// Most pieces in one line.
 const MAX_QUANTITY: i64 = 10_000_000;
-
-/// Texts by number.
-#[derive(Debug, Default)]
-pub struct Texts {
-    numbers: HashMap<Box<str>, u32>,
-    texts: Vec<Box<str>>,
-}
-
-impl Texts {
-    /// The number of a text, new or known.
-    pub fn number(&mut self, text: &str) -> u32 {
-        if let Some(n) = self.numbers.get(text) {
-            return *n;
-        }
-        let n = u32::try_from(self.texts.len()).unwrap_or(NONE);
-        self.texts.push(text.into());
-        self.numbers.insert(text.into(), n);
-        n
-    }
-    pub fn get(&self, number: u32) -> &str {
-        self.texts.get(number as usize).map_or("", AsRef::as_ref)
-    }
-    pub fn len(&self) -> usize {
-        self.texts.len()
-    }
-}
 
 /// A good row.
 #[derive(Clone, Copy, Debug)]
@@ -195,7 +166,7 @@ impl Reader<'_> {
         if record.len() != self.width && record.cells().skip(self.width).any(|c| !c.trim().is_empty()) || record.len() < self.width {
             return Err((Code::WrongColumns, Some(format!("{} instead of {}", record.len(), self.width))));
         }
-        if record.cells().any(|c| c.contains('\0')) {
+        if record.has_nul() {
             return Err((Code::Nul, None));
         }
         let reference = record.get(self.columns.order).trim();
@@ -296,8 +267,7 @@ impl Reader<'_> {
             Some(text) if !text.is_empty() => text.parse().map_err(|_| (Code::BadCurrency, Some(clean::shortened(text)))),
             _ => {
                 let reference = record.get(self.columns.order).trim();
-                let head =
-                    self.out.references.numbers.get(reference).and_then(|n| self.out.heads.get(*n as usize)).and_then(Option::as_ref);
+                let head = self.out.references.find(reference).and_then(|n| self.out.heads.get(n as usize)).and_then(Option::as_ref);
                 Ok(head.map_or(self.currency, |h| h.currency))
             }
         }
