@@ -116,6 +116,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         catalog::openapi(),
         events::openapi(),
         audience::openapi(),
+        copywriter::openapi(),
+        creative::openapi(),
         attribution::openapi(),
         delivery::openapi(),
         tracking::openapi(),

@@ -2,6 +2,7 @@
 
 mod bounce;
 mod campaign;
+mod copy;
 mod demo;
 mod dkim;
 mod doctor;
@@ -61,6 +62,9 @@ enum Command {
     /// One person: what is known, export, erase.
     #[command(subcommand)]
     Person(person::PersonCommand),
+    /// Try the words for a product; approve and reject stored copy.
+    #[command(subcommand)]
+    Copy(copy::CopyCommand),
     /// What runs when, what ran, what failed; run one now.
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
@@ -128,6 +132,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Campaign(command) => campaign::run(command, &Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
         Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
+        Command::Copy(command) => copy::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,
         Command::Segment(command) => segment::run(command, &Platform::open(config, clock).await?).await,
         Command::Dkim(command) => dkim::run(command, &config),

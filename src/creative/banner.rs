@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tera::{Context, Tera};
 
 use super::brand::{BrandKit, Colour};
-use super::fonts::{self, Fonts, Weight};
+use super::fonts::{self, Fonts};
 use super::layout::{self, Placed};
 use crate::copywriter::{Finding, FindingKind, Severity};
 
@@ -298,6 +298,7 @@ pub(super) fn cut_finding(field: &str, text: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::creative::fonts::Weight;
 
     fn photo() -> ProductPicture {
         let mut image = image::RgbImage::new(400, 533);

@@ -377,6 +377,11 @@ pub(super) mod tests {
                         assert!(mail.text.contains("https://m.example/u/x") && mail.text.contains("https://m.example/c/0"));
                         assert!(!mail.html.contains("fonts.googleapis") && !mail.html.contains("<link"));
                         assert_eq!(mail.html.contains("line-through"), sale);
+                        assert_eq!(
+                            mail.text.contains("/c/1"),
+                            kind == EmailKind::HeroMore && more > 0,
+                            "both parts show the same products"
+                        );
                         let pictures =
                             usize::from(picture && kind != EmailKind::Letter) * (1 + if kind == EmailKind::HeroMore { more } else { 0 });
                         assert_eq!(mail.html.matches("shop.example/p").count(), pictures, "{kind:?} {more}");
@@ -412,5 +417,29 @@ pub(super) mod tests {
     fn a_list_id_is_made_of_the_shops_host() {
         assert_eq!(list_id(CampaignId(5), "https://shop.example/start?x"), "<cmp-5.shop.example>");
         assert_eq!(list_id(CampaignId(5), "nonsense\r\nX: y"), "<cmp-5.localhost>");
+    }
+
+    /// Samples for the eye, and how long one mail takes: `MARQUEE_SAMPLES=folder cargo test --lib mail_samples -- --nocapture`.
+    #[test]
+    fn mail_samples() {
+        let Some(folder) = std::env::var_os("MARQUEE_SAMPLES").map(std::path::PathBuf::from) else {
+            eprintln!("skipped: MARQUEE_SAMPLES names no folder");
+            return;
+        };
+        let templates = EmailTemplates::new(brand());
+        for kind in EmailKind::ALL {
+            for (locale, title) in [(Locale::En, "WHITE HANGING HEART T-LIGHT HOLDER"), (Locale::Zh, "手工陶瓷马克杯350ml")] {
+                let context = sample(locale, 3, true, true, title);
+                let mail = templates.render(kind, &context).expect("renders");
+                let name = format!("mail-{kind:?}-{locale}").to_lowercase();
+                std::fs::write(folder.join(format!("{name}.html")), &mail.html).expect("written");
+                std::fs::write(folder.join(format!("{name}.txt")), format!("{}\n\n{}", mail.subject, mail.text)).expect("written");
+                let started = std::time::Instant::now();
+                for _ in 0..500 {
+                    templates.render(kind, &context).expect("renders");
+                }
+                eprintln!("{kind:?} {locale}: {} bytes of HTML, {:?} a mail", mail.html.len(), started.elapsed() / 500);
+            }
+        }
     }
 }

@@ -166,6 +166,13 @@ impl Canvas<'_> {
         self.put(&text, x + w / 2.0, y + h / 2.0 + fitted.size * 0.36, fitted.size, Weight::Bold, colours.button_ink, "middle");
         Rounded { x, y, w, h, r: f32::from(brand.radius).min(h / 2.0), fill: colours.button }
     }
+    /// Moves what was put since `from` down by part of the room below it, so that words without a picture do not hang at the top.
+    fn settle(&mut self, from: usize, bottom: f32, floor: f32, share: f32) {
+        let by = ((floor - bottom) * share).max(0.0);
+        for text in self.texts.iter_mut().skip(from) {
+            text.y += by;
+        }
+    }
     /// Shop at the left, the ad mark at the right.
     fn label(&mut self, banner: &Banner<'_>, x: f32, y: f32, width: f32, size: f32, colours: &Palette) {
         let mark = self.fonts.width(banner.ad_mark, Weight::Regular, size * 0.9);
@@ -263,7 +270,14 @@ fn side(canvas: &mut Canvas<'_>, banner: &Banner<'_>, brand: &BrandKit, colours:
     } else {
         &[30.0, 28.0, 26.0, 24.0, 22.0, 20.0, 18.0]
     };
-    let lines = if wide { 2 } else { 3 };
+    let from = canvas.texts.len();
+    // Two calm lines rather than three large ones.
+    let calm = canvas.fonts.fit(banner.headline, Weight::Bold, &[18.0, 17.0, 16.0], width, 2);
+    let (lines, sizes) = match (wide, banner.picture.is_some()) {
+        (true, _) => (2, sizes),
+        (false, true) if !calm.cut => (2, &sizes[1..]),
+        _ => (3, sizes),
+    };
     let below = canvas.block("headline", banner.headline, (x, top), width, lines, sizes, Weight::Bold, colours.ink);
     let body_sizes: &[f32] = if wide {
         &[19.0, 18.0, 17.0, 16.0]
@@ -272,7 +286,10 @@ fn side(canvas: &mut Canvas<'_>, banner: &Banner<'_>, brand: &BrandKit, colours:
     } else {
         &[15.0, 14.0, 13.0, 12.0]
     };
-    body(canvas, banner, (x, below + if wide { 10.0 } else { 5.0 }), width, floor, body_sizes, 4, colours);
+    let bottom = body(canvas, banner, (x, below + if wide { 10.0 } else { 5.0 }), width, floor, body_sizes, 4, colours);
+    if banner.picture.is_none() || wide {
+        canvas.settle(from, bottom, floor, 0.4);
+    }
     (frame, button)
 }
 
@@ -365,7 +382,12 @@ fn strip(canvas: &mut Canvas<'_>, banner: &Banner<'_>, brand: &BrandKit, colours
         let left = button_x - x - 10.0;
         let price_y = h - pad - 4.0;
         canvas.price(banner, x, price_y, 16.0, left, colours);
-        body(canvas, banner, (x, below + 1.0), left, price_y - 14.0, &[11.0, 10.5, 10.0], 1, colours);
+        // One short line, or none: half a sentence says nothing.
+        if canvas.fonts.fit(banner.body, Weight::Regular, &[10.0], left, 1).cut {
+            canvas.findings.push(cut_finding("body", banner.body));
+        } else {
+            body(canvas, banner, (x, below + 1.0), left, price_y - 14.0, &[11.0, 10.5, 10.0], 1, colours);
+        }
     } else {
         let price_size = 24.0;
         let price_w = canvas
@@ -417,10 +439,24 @@ fn tower(canvas: &mut Canvas<'_>, banner: &Banner<'_>, brand: &BrandKit, colours
     let price_size = if wide { 30.0 } else { 24.0 };
     let price_y = button_y - if wide { 20.0 } else { 15.0 };
     canvas.price(banner, pad, price_y, price_size, width, colours);
+    let mut floor = price_y - price_size * 0.95;
+    if let Some(was) = banner.was
+        && !canvas.texts.last().is_some_and(|t| t.strike)
+    {
+        let y = price_y - price_size * 1.05;
+        let small = if canvas.fonts.width(was, Weight::Regular, 15.0) <= width { 15.0 } else { 10.0 };
+        canvas.put(was, pad, y, small, Weight::Regular, colours.soft, "start");
+        if let Some(last) = canvas.texts.last_mut() {
+            last.strike = true;
+        }
+        floor = y - small;
+    }
+    let from = canvas.texts.len();
     let sizes: &[f32] = if wide { &[34.0, 32.0, 30.0, 28.0, 26.0, 24.0] } else { &[25.0, 24.0, 22.0, 20.0, 18.0, 17.0, 16.0] };
     let top = label_y + if wide { 18.0 } else { 14.0 };
     let below = canvas.block("headline", banner.headline, (pad, top), width, if wide { 3 } else { 5 }, sizes, Weight::Bold, colours.ink);
     let body_sizes: &[f32] = if wide { &[18.0, 17.0, 16.0, 15.0] } else { &[15.0, 14.0, 13.0, 12.0] };
-    body(canvas, banner, (pad, below + 10.0), width, price_y - price_size * 0.95, body_sizes, 7, colours);
+    let bottom = body(canvas, banner, (pad, below + 10.0), width, floor, body_sizes, 7, colours);
+    canvas.settle(from, bottom, floor, if banner.picture.is_some() { 0.12 } else { 0.38 });
     (frame, button)
 }

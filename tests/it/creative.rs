@@ -155,6 +155,10 @@ const ENHANCEMENTS: &[&str] = &[
     "html-role",
     "html-lang",
     "html-style",
+    // Written by MJML: for Outlook, for long words; webmail replaces the body by a div and keeps its style.
+    "css-cursor",
+    "css-word-break",
+    "html-body",
 ];
 
 #[test]
