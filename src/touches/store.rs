@@ -38,6 +38,7 @@ pub async fn insert(tx: &mut Tx, touches: &[NewTouch], now: Timestamp) -> sqlx::
             let mut q = QueryBuilder::new(INSERT);
             q.push_values(chunk, |mut row, t| {
                 let shown = (t.state == TouchState::Served).then_some(t.due_at);
+                let contact = matches!(t.state, TouchState::Served | TouchState::Held).then_some(t.due_at);
                 row.push_bind(t.id)
                     .push_bind(t.channel.as_str())
                     .push_bind(t.arm.as_str())
@@ -59,7 +60,7 @@ pub async fn insert(tx: &mut Tx, touches: &[NewTouch], now: Timestamp) -> sqlx::
                     .push_bind(t.due_at)
                     .push_bind(now)
                     .push_bind(shown)
-                    .push_bind(shown);
+                    .push_bind(contact);
             });
             q.push(" ON CONFLICT DO NOTHING");
             q.build().persistent(false).execute(&mut *c).await.map(|r| r.rows_affected())
