@@ -218,3 +218,107 @@ fn mix(mut x: u64) -> u64 {
 pub fn cap_day(now: Timestamp, zone: chrono_tz::Tz) -> i64 {
     now.day_in(zone)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::snapshot::{AdPeople, AdPerson, AdPlacement};
+    use super::*;
+    use crate::platform::ids::{CampaignId, CreativeId};
+
+    fn campaign(id: i64, members: Option<Vec<PersonId>>, cap_per_day: u32) -> AdCampaign {
+        let variant = VariantId(id * 10);
+        let creatives = [1, 2, 3]
+            .map(|p| {
+                let key = CreativeKey { variant, product: ProductId(p), locale: "en".into(), width: 300, height: 250 };
+                (key, AdCreative { id: CreativeId(id * 100 + p), asset_hash: "00".into(), title: "Thing".into() })
+            })
+            .into();
+        AdCampaign {
+            id: CampaignId(id),
+            name: format!("campaign {id}"),
+            holdout_bp: 0,
+            members,
+            variants: vec![(variant, 1)],
+            creatives,
+            popular: vec![ProductId(1)],
+            cap_per_day,
+        }
+    }
+
+    fn snapshot(campaigns: Vec<AdCampaign>) -> Snapshot {
+        let mut people = AdPeople::default();
+        for (id, personal) in [(1, true), (2, false)] {
+            let picks = vec![ProductId(3), ProductId(2), ProductId(9)];
+            people.push(AdPerson { id: PersonId(id), external_id: Some(format!("u{id}")), locale: "en".into(), personal, picks });
+        }
+        people.name_anonymous("browser".into(), PersonId(1));
+        let place = AdPlacement { id: PlacementId(1), width: 300, height: 250, campaigns: (0..campaigns.len()).collect() };
+        Snapshot {
+            placements: HashMap::from([("home".to_owned(), place)]),
+            campaigns,
+            people,
+            default_locale: "en".into(),
+            ..Snapshot::default()
+        }
+    }
+
+    fn ask<'a>(s: &'a Snapshot, caps: &Caps, viewer: Viewer<'_>, day: i64) -> Answer<'a> {
+        decide(s, caps, &Signer::new(&[1; 32]), "home", viewer, day, 7).expect("the placement exists")
+    }
+
+    #[test]
+    fn a_person_gets_their_picks_in_turn_and_no_more_than_the_cap() {
+        let (s, caps) = (snapshot(vec![campaign(1, None, 3)]), Caps::default());
+        let products: Vec<_> =
+            (0..4).map(|_| ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.map(|b| (b.product.0, b.personal))).collect();
+        assert_eq!(products[..3], [Ok((3, true)), Ok((2, true)), Ok((3, true))], "product 9 has no banner");
+        assert_eq!(products[3].as_ref().err(), Some(&NoFill::Capped));
+        assert!(ask(&s, &caps, Viewer::Person(PersonId(1)), 2).shown.is_ok(), "a new day");
+    }
+
+    #[test]
+    fn a_known_browser_shares_its_persons_cap() {
+        let (s, caps) = (snapshot(vec![campaign(1, None, 1)]), Caps::default());
+        assert_eq!(ask(&s, &caps, Viewer::Anonymous("browser"), 1).shown.expect("shown").product, ProductId(3));
+        assert!(ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.is_err());
+    }
+
+    #[test]
+    fn without_consent_or_a_person_the_choice_is_not_personal() {
+        let (s, caps) = (snapshot(vec![campaign(1, None, 9)]), Caps::default());
+        for viewer in [Viewer::Person(PersonId(2)), Viewer::Anonymous("stranger"), Viewer::Nobody] {
+            let shown = ask(&s, &caps, viewer, 1).shown.expect("shown");
+            assert_eq!((shown.product, shown.personal), (ProductId(1), false), "{viewer:?}");
+        }
+    }
+
+    #[test]
+    fn only_members_are_addressed_and_campaigns_share_a_place_evenly() {
+        let (s, caps) = (snapshot(vec![campaign(1, Some(vec![PersonId(1)]), 9), campaign(2, None, 9)]), Caps::default());
+        let mut seen = HashMap::<i64, u32>::new();
+        for _ in 0..8 {
+            *seen.entry(ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.expect("shown").campaign.id.0).or_default() += 1;
+        }
+        assert_eq!(seen, HashMap::from([(1, 4), (2, 4)]));
+        assert_eq!(ask(&s, &caps, Viewer::Anonymous("stranger"), 1).shown.expect("shown").campaign.id, CampaignId(2));
+    }
+
+    #[test]
+    fn the_held_out_see_nothing_and_leave_a_ghost() {
+        let mut held = campaign(1, None, 9);
+        held.holdout_bp = 10_000;
+        let (s, caps) = (snapshot(vec![held]), Caps::default());
+        let answer = ask(&s, &caps, Viewer::Person(PersonId(1)), 1);
+        assert_eq!(answer.shown.err(), Some(NoFill::HeldOut));
+        assert_eq!((answer.ghosts.len(), answer.ghosts[0].product), (1, ProductId(3)));
+    }
+
+    #[test]
+    fn an_unknown_placement_is_no_answer() {
+        let (s, caps) = (snapshot(vec![]), Caps::default());
+        assert!(decide(&s, &caps, &Signer::new(&[1; 32]), "nowhere", Viewer::Nobody, 1, 7).is_none());
+        assert_eq!(ask(&s, &caps, Viewer::Nobody, 1).shown.err(), Some(NoFill::NoCampaign));
+    }
+}

@@ -1,5 +1,11 @@
 //! Serving: placements and the decision, from memory.
 
+mod caps;
+mod decide;
+mod flush;
+mod snapshot;
+mod ticket;
+
 use actix_web::web::ServiceConfig;
 
 use crate::platform::queue::JobSpec;
