@@ -118,9 +118,10 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         audience::openapi(),
         copywriter::openapi(),
         creative::openapi(),
-        attribution::openapi(),
+        campaign::openapi(),
         delivery::openapi(),
         tracking::openapi(),
+        attribution::openapi(),
     ];
     for slice in slices {
         document.merge(slice);

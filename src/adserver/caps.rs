@@ -19,7 +19,11 @@ pub struct Subject(u64);
 impl Subject {
     pub fn person(id: PersonId) -> Self {
         // The top bit separates people from browsers.
-        Self(id.0.unsigned_abs() & !(1 << 63))
+        Self(id.0.unsigned_abs() & !(3 << 62))
+    }
+    /// A held-out person's would-be impressions, counted apart.
+    pub fn ghost(id: PersonId) -> Self {
+        Self(Self::person(id).0 | 1 << 62)
     }
     pub fn anonymous(id: &str) -> Self {
         let digest = Sha256::digest(id.as_bytes());
