@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use serde::Serialize;
@@ -20,13 +20,15 @@ use crate::touches::{Arm, NewTouch, TouchChannel, TouchState};
 
 /// How often the snapshot is compared with the database.
 const REFRESH: Duration = Duration::from_secs(1);
+/// People change all the time (every visit does it); that alone renews the snapshot no oftener than this.
+const PEOPLE_REFRESH: Duration = Duration::from_secs(30);
 
 /// Decisions from memory. Cheap to clone.
 #[derive(Clone)]
 pub struct AdServer {
     platform: Platform,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    version: Arc<tokio::sync::Mutex<Option<load::Version>>>,
+    loaded: Arc<tokio::sync::Mutex<Option<(load::Version, Instant)>>>,
     caps: Arc<Caps>,
     log: Log,
     turn: Arc<AtomicU64>,
@@ -72,13 +74,13 @@ impl AdServer {
     /// Loads the first snapshot and keeps it fresh.
     pub async fn start(platform: Platform) -> anyhow::Result<Self> {
         let log = Log::start(platform.clone());
-        let server = Self { platform, snapshot: Arc::default(), version: Arc::default(), caps: Arc::default(), log, turn: Arc::default() };
-        server.refresh().await?;
+        let server = Self { platform, snapshot: Arc::default(), loaded: Arc::default(), caps: Arc::default(), log, turn: Arc::default() };
+        server.refresh(true).await?;
         let beside = server.clone();
         tokio::spawn(async move {
             loop {
                 tokio::time::sleep(REFRESH).await;
-                if let Err(error) = beside.refresh().await {
+                if let Err(error) = beside.refresh(false).await {
                     tracing::warn!(%error, "the ad snapshot could not be renewed; the old one still serves");
                 }
             }
@@ -86,22 +88,33 @@ impl AdServer {
         Ok(server)
     }
 
-    /// Loads a new snapshot where something changed since the last. Requests go on meanwhile from the old one.
-    pub async fn refresh(&self) -> anyhow::Result<bool> {
-        let mut version = self.version.lock().await;
+    /// Serves from a given snapshot, which nothing renews: for benches and tests of the path itself.
+    pub fn fixed(platform: Platform, snapshot: Snapshot) -> Self {
+        let log = Log::start(platform.clone());
+        let snapshot = Arc::new(ArcSwap::from_pointee(snapshot));
+        Self { platform, snapshot, loaded: Arc::default(), caps: Arc::default(), log, turn: Arc::default() }
+    }
+
+    /// Loads a new snapshot where something changed since the last (`at_once`: also where only people did). Requests go on meanwhile from
+    /// the old one. True where a new one was loaded.
+    pub async fn refresh(&self, at_once: bool) -> anyhow::Result<bool> {
+        let mut loaded = self.loaded.lock().await;
         let now = self.platform.now();
         let day = self.day(now);
         for (campaign, subject, seen) in load::impressions_of_day(&self.platform, now).await? {
             self.caps.learn(campaign, subject, day, seen);
         }
         let current = load::version(&self.platform).await?;
-        if version.as_ref() == Some(&current) {
-            return Ok(false);
+        if let Some((before, at)) = loaded.as_ref() {
+            let only_people = current.differs_only_in_people(before) && !at_once && at.elapsed() < PEOPLE_REFRESH;
+            if *before == current || only_people {
+                return Ok(false);
+            }
         }
         let fresh = load::snapshot(&self.platform).await?;
         self.caps.forget_before(day);
         self.snapshot.store(Arc::new(fresh));
-        *version = Some(current);
+        *loaded = Some((current, Instant::now()));
         Ok(true)
     }
 
