@@ -103,7 +103,7 @@ pub async fn snapshot(platform: &Platform) -> anyhow::Result<Snapshot> {
         placements,
         campaigns,
         people,
-        global_holdout_bp: campaign::global_holdout_bp(db).await?,
+        global_holdout_bp: campaign::policy(db).await?.global_holdout_bp,
         default_locale: platform.config.shop.locale.clone(),
     })
 }

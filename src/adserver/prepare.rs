@@ -1,0 +1,163 @@
+//! The job that makes banner campaigns ready: fresh members, and copy and banners for the products that people of the segment would be shown.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Value, json};
+
+use super::placements;
+use crate::audience;
+use crate::campaign::{self, Campaign};
+use crate::catalog::{self, Product};
+use crate::copywriter::{self, CopyChannel, CopyRequest, Locale};
+use crate::creative::{self, BannerRequest, Format};
+use crate::people;
+use crate::platform::Platform;
+use crate::platform::clock::HOUR_US;
+use crate::platform::ids::{PersonId, ProductId};
+use crate::platform::queue::JobContext;
+use crate::recommend;
+use crate::touches::TouchChannel;
+
+/// Most products with banners per campaign: what is picked for the most people.
+const PRODUCTS: usize = 150;
+/// Picks of each person that count.
+const PICKS: usize = 5;
+const PAGE: i64 = 1_000;
+const COPY_BATCH: usize = 200;
+/// Members older than this are taken afresh.
+const MEMBERS_AGE_US: i64 = HOUR_US;
+
+pub async fn run(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
+    let running = campaign::running(&platform.db, TouchChannel::Banner).await?;
+    let mut drawn = 0_u64;
+    let mut dropped = 0_u64;
+    for campaign in &running {
+        let (ready, without) = prepare(&platform, campaign, &context).await?;
+        drawn += ready;
+        dropped += without;
+        if context.stop.is_cancelled() {
+            break;
+        }
+    }
+    Ok(json!({ "campaigns": running.len(), "banners": drawn, "without_copy": dropped }))
+}
+
+async fn prepare(platform: &Platform, campaign: &Campaign, context: &JobContext) -> anyhow::Result<(u64, u64)> {
+    let formats = formats_of(platform, campaign).await?;
+    if formats.is_empty() {
+        return Ok((0, 0));
+    }
+    renew_members(platform, campaign).await?;
+    let products = catalog::all(&platform.db).await?;
+    let fits: HashMap<ProductId, &Product> =
+        products.iter().filter(|p| p.sellable() && campaign.plan.choice.admits(p)).map(|p| (p.id, p)).collect();
+    let (wanted, locales) = wanted(platform, campaign, &fits).await?;
+    let requests: Vec<CopyRequest> = wanted
+        .iter()
+        .flat_map(|product| locales.iter().map(move |locale| (*product, *locale)))
+        .flat_map(|(product_id, locale)| {
+            campaign.variants.iter().map(move |v| CopyRequest {
+                campaign_id: campaign.id,
+                variant_id: v.id,
+                product_id,
+                locale,
+                channel: CopyChannel::Banner,
+                tone: v.variant.tone,
+                occasion: v.variant.occasion,
+            })
+        })
+        .collect();
+    context.progress.total(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+    let (mut ready, mut dropped) = (0, 0);
+    for batch in requests.chunks(COPY_BATCH) {
+        let copies = copywriter::ensure(platform, batch).await?;
+        dropped += copies.dropped.len() as u64;
+        for (key, copy_id) in copies.ids {
+            for format in &formats {
+                let request = BannerRequest {
+                    campaign_id: key.campaign_id,
+                    variant_id: key.variant_id,
+                    product_id: key.product_id,
+                    copy_id,
+                    locale: key.locale,
+                    format: *format,
+                };
+                match creative::ensure_banner(platform, request).await {
+                    Ok(_) => ready += 1,
+                    Err(error) => tracing::warn!(campaign = %campaign.id, product = %key.product_id, %error, "a banner could not be drawn"),
+                }
+            }
+            context.progress.add(1);
+            if context.stop.is_cancelled() {
+                return Ok((ready, dropped));
+            }
+        }
+    }
+    Ok((ready, dropped))
+}
+
+async fn formats_of(platform: &Platform, campaign: &Campaign) -> anyhow::Result<Vec<Format>> {
+    let mut formats = Vec::new();
+    for placement in placements::list(&platform.db).await? {
+        let used = campaign.plan.placements.is_empty() || campaign.plan.placements.contains(&placement.key);
+        let size = (u32::try_from(placement.width)?, u32::try_from(placement.height)?);
+        if let (true, Some(format)) = (used, Format::of_size(size.0, size.1))
+            && !formats.contains(&format)
+        {
+            formats.push(format);
+        }
+    }
+    Ok(formats)
+}
+
+async fn renew_members(platform: &Platform, campaign: &Campaign) -> anyhow::Result<()> {
+    let now = platform.now();
+    let latest = audience::latest_snapshot(&platform.db, campaign.plan.segment).await?;
+    if latest.is_none_or(|s| now.since(s.taken_at) >= MEMBERS_AGE_US) {
+        audience::snapshot(platform, campaign.plan.segment, now).await?;
+    }
+    Ok(())
+}
+
+/// The products picked for the most members and what is popular, within the campaign's filter; and the languages that members speak.
+async fn wanted(
+    platform: &Platform,
+    campaign: &Campaign,
+    fits: &HashMap<ProductId, &Product>,
+) -> anyhow::Result<(Vec<ProductId>, Vec<Locale>)> {
+    let db = &platform.db;
+    let mut votes: BTreeMap<ProductId, u64> = BTreeMap::new();
+    let mut locales = vec![Locale::pick(None, &platform.config.shop.locale)];
+    if let Some(snapshot) = audience::latest_snapshot(db, campaign.plan.segment).await? {
+        let mut after = PersonId(0);
+        loop {
+            let page = audience::members(db, snapshot.id, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = *last;
+            for picks in recommend::picks_for(db, &page, PICKS).await?.into_values() {
+                for pick in picks.iter().filter(|p| fits.contains_key(&p.product_id)) {
+                    *votes.entry(pick.product_id).or_default() += 1;
+                }
+            }
+            for person in people::get_many(db, &page).await?.into_values() {
+                let locale = Locale::pick(person.locale.as_deref(), &platform.config.shop.locale);
+                if !locales.contains(&locale) {
+                    locales.push(locale);
+                }
+            }
+        }
+    }
+    let mut by_votes: Vec<(ProductId, u64)> = votes.into_iter().collect();
+    by_votes.sort_by_key(|(id, n)| (std::cmp::Reverse(*n), *id));
+    let mut wanted: Vec<ProductId> = by_votes.into_iter().map(|(id, _)| id).take(PRODUCTS).collect();
+    let popular = recommend::popular(db, PRODUCTS).await?.into_iter().map(|p| p.product_id);
+    let mut rest: Vec<ProductId> = fits.keys().copied().collect();
+    rest.sort_unstable();
+    // What nobody was picked for still fills the shelf of a small or new shop.
+    for id in popular.filter(|id| fits.contains_key(id)).take(20).chain(rest.into_iter().take(20)) {
+        if !wanted.contains(&id) {
+            wanted.push(id);
+        }
+    }
+    Ok((wanted, locales))
+}
