@@ -26,6 +26,7 @@ pub struct Services {
     pub keys: KeyRing,
     pub ingest: events::Ingest,
     pub tracker: tracking::Tracker,
+    pub ads: adserver::AdServer,
 }
 
 impl Services {
@@ -35,7 +36,8 @@ impl Services {
         telemetry::metrics();
         let ingest = events::Ingest::start(platform.clone());
         let tracker = tracking::Tracker::start(platform.clone());
-        Ok(Self { platform, keys, ingest, tracker })
+        let ads = adserver::AdServer::start(platform.clone()).await?;
+        Ok(Self { platform, keys, ingest, tracker, ads })
     }
 
     /// Puts the services into an actix app.
@@ -44,7 +46,8 @@ impl Services {
             .app_data(Data::new(self.platform.clone()))
             .app_data(Data::new(self.keys.clone()))
             .app_data(Data::new(self.ingest.clone()))
-            .app_data(Data::new(self.tracker.clone()));
+            .app_data(Data::new(self.tracker.clone()))
+            .app_data(Data::new(self.ads.clone()));
     }
 }
 
@@ -120,6 +123,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         creative::openapi(),
         campaign::openapi(),
         delivery::openapi(),
+        adserver::openapi(),
         tracking::openapi(),
         attribution::openapi(),
     ];

@@ -10,6 +10,7 @@ pub mod custom;
 pub mod email;
 pub mod fonts;
 mod layout;
+mod listing;
 pub mod preview;
 mod service;
 pub mod utm;
@@ -20,6 +21,7 @@ pub use api::openapi;
 pub use banner::Format;
 pub use brand::{BrandKit, Colour};
 pub use email::{EmailKind, EmailTemplates, MailContext, MailLinks, ProductView, RenderedEmail};
+pub use listing::{ReadyBanner, banners_of};
 pub use service::{BannerRequest, Creative, CreativeError, ensure_banner, page};
 pub use utm::Utm;
 
