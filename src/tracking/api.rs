@@ -63,11 +63,11 @@ async fn opened(platform: &Platform, kind: LinkKind, token: &str) -> ApiResult<O
     Ok(touches::get(&platform.db, link.touch).await?.map(|touch| (link, touch)))
 }
 
-fn actor(req: &HttpRequest) -> Actor {
+pub(super) fn actor(req: &HttpRequest) -> Actor {
     classify_request(req.headers(), req.method() == Method::HEAD).into()
 }
 
-fn pixel() -> HttpResponse {
+pub(super) fn pixel() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("image/gif")
         .insert_header((header::CACHE_CONTROL, "no-store, no-cache, must-revalidate, private, max-age=0"))
@@ -110,7 +110,7 @@ async fn click(req: HttpRequest, token: Path<String>, platform: Data<Platform>, 
 }
 
 /// The product's page, else the shop's, with UTM tags.
-async fn target(platform: &Platform, touch: &Touch, slot: u8) -> ApiResult<String> {
+pub(super) async fn target(platform: &Platform, touch: &Touch, slot: u8) -> ApiResult<String> {
     let campaign = match campaign::get(&platform.db, touch.campaign_id).await {
         Ok(campaign) => Some(campaign),
         Err(CampaignError::NotFound) => None,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::adserver::Ticket;
 use crate::people::{self, Channel, Consent, PeopleError};
 use crate::platform::batch::{BatchError, BatchLimits, Batcher};
 use crate::platform::clock::SECOND_US;
 use crate::platform::db::Urgency;
 use crate::platform::ids::{PersonId, TouchId};
 use crate::platform::{Platform, Timestamp};
-use crate::touches::{self, Actor, NewSignal, SignalKind, Touch};
+use crate::touches::{self, Actor, NewSignal, NewTouch, SignalKind, Touch};
 
 /// Opens wait this long for company.
 const OPEN_LINGER: Duration = Duration::from_millis(200);
@@ -42,6 +43,8 @@ pub struct Choice {
 #[derive(Clone, Debug)]
 enum Act {
     Signal(NewSignal),
+    /// Of a banner, whose touch may not have been written yet: another replica decided it a moment ago.
+    Ad { touch: Box<NewTouch>, signal: NewSignal },
     Unsubscribe { signal: NewSignal, person: Option<PersonId>, source: &'static str },
     Choose { person: PersonId, choice: Choice, at: Timestamp },
 }
@@ -117,6 +120,13 @@ impl Tracker {
         Ok(actor)
     }
 
+    /// Writes a click or a view of a banner; done when this returns. Each counts once per impression, however often it is called.
+    pub async fn ad(&self, ticket: &Ticket, kind: SignalKind, actor: Actor) -> Result<(), BatchError> {
+        let key = Some(format!("{actor}:once"));
+        let signal = NewSignal { touch_id: ticket.touch, kind, actor, at: self.platform.now(), detail: None, key };
+        self.urgent.submit(Act::Ad { touch: Box::new(ticket.touch()), signal }).await
+    }
+
     /// Takes the person off the list; done when this returns. Doing it twice is doing it once.
     pub async fn unsubscribe(&self, touch: &Touch, source: &'static str) -> Result<(), BatchError> {
         let at = self.platform.now();
@@ -141,15 +151,23 @@ async fn commit(platform: &Platform, acts: &[Act]) -> Result<Vec<()>, PeopleErro
     let signals: Vec<NewSignal> = acts
         .iter()
         .filter_map(|act| match act {
-            Act::Signal(signal) | Act::Unsubscribe { signal, .. } => Some(signal.clone()),
+            Act::Signal(signal) | Act::Ad { signal, .. } | Act::Unsubscribe { signal, .. } => Some(signal.clone()),
             Act::Choose { .. } => None,
         })
         .collect();
+    let shown: Vec<NewTouch> = acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Ad { touch, .. } => Some((**touch).clone()),
+            _ => None,
+        })
+        .collect();
     let mut tx = platform.db.begin_as(Urgency::Tracking).await?;
+    touches::plan_many(&mut tx, &shown, platform.now()).await?;
     touches::record_signals(&mut tx, &signals).await?;
     for act in acts {
         match act {
-            Act::Signal(_) | Act::Unsubscribe { person: None, .. } => {}
+            Act::Signal(_) | Act::Ad { .. } | Act::Unsubscribe { person: None, .. } => {}
             Act::Unsubscribe { signal, person: Some(person), source } => {
                 consent(&mut tx, *person, Channel::Email, false, source, signal.at).await?;
             }
