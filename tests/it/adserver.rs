@@ -25,7 +25,7 @@ async fn running_campaign(shop: &TestShop, server: &TestServer, holdout_bp: i64)
     let products: Vec<Value> = (1..=3)
         .map(|n| {
             json!({ "sku": format!("S{n}"), "title": format!("Walnut tray {n}"), "description": "A tray.", "category_path": "Home > Trays",
-                    "price": "12.50", "currency": "EUR", "stock": 5, "url": format!("https://shop.example.com/p/{n}") })
+                    "price": { "minor": 1250, "currency": "EUR" }, "stock": 5, "url": format!("https://shop.example.com/p/{n}") })
         })
         .collect();
     post("/v1/products", json!({ "products": products })).await;
