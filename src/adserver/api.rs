@@ -23,10 +23,7 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 #[derive(OpenApi)]
-#[openapi(
-    paths(creative, list_placements, put_placement),
-    components(schemas(Creative, Banner, NoFill, Placement, NewPlacement))
-)]
+#[openapi(paths(creative, list_placements, put_placement), components(schemas(Creative, Banner, NoFill, Placement, NewPlacement)))]
 struct Doc;
 
 pub fn openapi() -> utoipa::openapi::OpenApi {

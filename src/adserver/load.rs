@@ -65,8 +65,7 @@ const ANONYMOUS_IMPRESSIONS: &str = "SELECT campaign_id, anonymous_id, COUNT(*) 
 pub async fn impressions_of_day(platform: &Platform, now: Timestamp) -> sqlx::Result<Vec<(CampaignId, Subject, u32)>> {
     let zone = platform.config.shop.time_zone;
     let midnight = Timestamp::from_date(now.in_zone(zone).date_naive(), zone);
-    let people =
-        read!(platform.db, |c| sqlx::query_as::<_, (CampaignId, PersonId, i64)>(IMPRESSIONS).bind(midnight).fetch_all(c).await)?;
+    let people = read!(platform.db, |c| sqlx::query_as::<_, (CampaignId, PersonId, i64)>(IMPRESSIONS).bind(midnight).fetch_all(c).await)?;
     let browsers =
         read!(platform.db, |c| sqlx::query_as::<_, (CampaignId, String, i64)>(ANONYMOUS_IMPRESSIONS).bind(midnight).fetch_all(c).await)?;
     let count = |n: i64| u32::try_from(n).unwrap_or(u32::MAX);
@@ -115,7 +114,13 @@ async fn ad_campaign(platform: &Platform, c: &Campaign, popular: &[ProductId]) -
         .into_iter()
         .map(|b| {
             let size = |n: i64| u32::try_from(n).unwrap_or(0);
-            let key = CreativeKey { variant: b.variant_id, product: b.product_id, locale: b.locale, width: size(b.width), height: size(b.height) };
+            let key = CreativeKey {
+                variant: b.variant_id,
+                product: b.product_id,
+                locale: b.locale,
+                width: size(b.width),
+                height: size(b.height),
+            };
             (key, AdCreative { id: b.id, asset_hash: b.asset_hash, title: b.title })
         })
         .collect();

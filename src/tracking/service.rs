@@ -44,9 +44,20 @@ pub struct Choice {
 enum Act {
     Signal(NewSignal),
     /// Of a banner, whose touch may not have been written yet: another replica decided it a moment ago.
-    Ad { touch: Box<NewTouch>, signal: NewSignal },
-    Unsubscribe { signal: NewSignal, person: Option<PersonId>, source: &'static str },
-    Choose { person: PersonId, choice: Choice, at: Timestamp },
+    Ad {
+        touch: Box<NewTouch>,
+        signal: NewSignal,
+    },
+    Unsubscribe {
+        signal: NewSignal,
+        person: Option<PersonId>,
+        source: &'static str,
+    },
+    Choose {
+        person: PersonId,
+        choice: Choice,
+        at: Timestamp,
+    },
 }
 
 #[derive(Default)]

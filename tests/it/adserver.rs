@@ -30,7 +30,8 @@ async fn running_campaign(shop: &TestShop, server: &TestServer, holdout_bp: i64)
         .collect();
     post("/v1/products", json!({ "products": products })).await;
     for n in 1..=2 {
-        post("/v1/people", json!({ "external_id": format!("u{n}"), "email": format!("u{n}@example.test"), "email_consent": "subscribed" })).await;
+        post("/v1/people", json!({ "external_id": format!("u{n}"), "email": format!("u{n}@example.test"), "email_consent": "subscribed" }))
+            .await;
     }
     post("/v1/placements", json!({ "key": "home", "name": "Home", "width": 300, "height": 250 })).await;
     let segment = post("/v1/segments", json!({ "key": "all", "name": "All", "rule": { "type": "everyone" } })).await;
@@ -91,7 +92,8 @@ both_engines!(a_banner_is_served_seen_and_clicked_once, |shop| {
     let count = "SELECT COUNT(*) FROM touch_signal WHERE actor = 'human'";
     let signals = read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(count).fetch_one(c).await).expect("count");
     assert_eq!(signals, 2, "one click and one view");
-    let count = "SELECT COUNT(*) FROM touch WHERE channel = 'banner' AND state = 'served' AND click_at IS NOT NULL AND viewable_at IS NOT NULL";
+    let count =
+        "SELECT COUNT(*) FROM touch WHERE channel = 'banner' AND state = 'served' AND click_at IS NOT NULL AND viewable_at IS NOT NULL";
     assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(count).fetch_one(c).await).expect("count"), 1);
 });
 
