@@ -406,5 +406,5 @@ const CREDITED: &str =
 
 /// Orders in a span that have a path.
 pub(super) async fn credited_orders(db: &Db, currency: &str, view_through: bool, from: Timestamp, to: Timestamp) -> sqlx::Result<i64> {
-    read!(*db, |c| { sqlx::query_scalar::<_, i64>(CREDITED).bind(currency).bind(view_through).bind(from).bind(to).fetch_one(c).await })
+    read!(*db, |c| sqlx::query_scalar::<_, i64>(CREDITED).bind(currency).bind(view_through).bind(from).bind(to).fetch_one(c).await)
 }

@@ -170,11 +170,13 @@ fn ordered(value: &Scalar, path: &str) -> Result<(), RuleError> {
 }
 
 fn scalar(value: &Scalar, kind: Kind, path: &str) -> Result<(), RuleError> {
-    let fits = match (kind, value) {
-        (Kind::Open, _) | (Kind::Text, Scalar::Text(_)) | (Kind::Number, Scalar::Number(_)) => true,
-        (Kind::Time, Scalar::Time(_) | Scalar::DaysAgo(_)) => true,
-        _ => false,
-    };
+    let fits = matches!(
+        (kind, value),
+        (Kind::Open, _)
+            | (Kind::Text, Scalar::Text(_))
+            | (Kind::Number, Scalar::Number(_))
+            | (Kind::Time, Scalar::Time(_) | Scalar::DaysAgo(_))
+    );
     if !fits {
         let wanted = match kind {
             Kind::Text => "a text",
