@@ -14,6 +14,7 @@ use super::{Pick, artifact, embed, store};
 use crate::catalog;
 use crate::platform::ids::{ModelId, PersonId, ProductId};
 use crate::platform::{Platform, Timestamp};
+use crate::touches;
 
 /// Most items of a campaign's filter that are scored for everybody beside their own candidates.
 const ALSO: usize = 300;
@@ -166,7 +167,7 @@ impl Chooser {
     ) -> anyhow::Result<HashMap<PersonId, Vec<Pick>>> {
         let facts = facts::of(&platform.db, people, as_of).await?;
         let since = as_of.plus_days(-rules.not_shown_days.max(0));
-        let shown = if rules.not_shown_days > 0 { facts::shown(&platform.db, people, since).await? } else { HashMap::new() };
+        let shown = if rules.not_shown_days > 0 { touches::recent_products(&platform.db, people, since).await? } else { HashMap::new() };
         let unsellable = store::unsellable(&platform.db).await?;
         let (chooser, rules, people) = (self.clone(), rules.clone(), people.to_vec());
         Ok(tokio::task::spawn_blocking(move || chooser.pick_all(&rules, &people, &facts, &shown, &unsellable, as_of)).await?)
@@ -177,7 +178,7 @@ impl Chooser {
         rules: &ChoiceRules,
         people: &[PersonId],
         facts: &[Fact],
-        shown: &HashMap<PersonId, Vec<ProductId>>,
+        shown: &HashMap<PersonId, HashSet<ProductId>>,
         unsellable: &HashSet<ProductId>,
         as_of: Timestamp,
     ) -> HashMap<PersonId, Vec<Pick>> {

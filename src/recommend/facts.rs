@@ -1,12 +1,10 @@
-//! SQL that reads what people did with products: order lines, product events, and what they were shown. Reads only; `events` and
-//! `touches` own these tables.
-
-use std::collections::HashMap;
+//! SQL that reads what people did with products: order lines and product events, and who there is. Reads only: `events` and
+//! `people` own these tables.
 
 use sqlx::types::Json;
 
 use super::history::Kind;
-use crate::platform::ids::{PersonId, ProductId};
+use crate::platform::ids::PersonId;
 use crate::platform::{Db, Timestamp};
 use crate::read;
 
@@ -37,7 +35,7 @@ impl FactRow {
 
 const LINES: &str = "SELECT o.person_id AS person_id, l.product_id AS product_id, o.placed_at AS at, CAST(2 AS BIGINT) AS strength
      FROM shop_order o JOIN order_line l ON l.order_id = o.id
-     WHERE o.person_id IS NOT NULL AND l.product_id IS NOT NULL AND l.quantity > l.cancelled_quantity AND o.placed_at < $1";
+     WHERE o.person_id IS NOT NULL AND l.product_id IS NOT NULL AND l.quantity > l.cancelled_quantity AND o.flag IS NULL AND o.placed_at < $1";
 
 fn events_sql() -> String {
     format!(
@@ -79,21 +77,6 @@ where
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(bound).bind(ids).fetch_all(p).await
         }
     }
-}
-
-/// What a person was shown or sent, and ghosts would have been: both arms must be treated alike.
-const SHOWN: &str = "SELECT person_id, product_id FROM touch WHERE person_id IS NOT NULL AND product_id IS NOT NULL AND contact_at >= $1";
-
-/// Products in each person's touches since an instant.
-pub(super) async fn shown(db: &Db, people: &[PersonId], since: Timestamp) -> sqlx::Result<HashMap<PersonId, Vec<ProductId>>> {
-    let mut found: HashMap<PersonId, Vec<ProductId>> = HashMap::new();
-    for part in people.chunks(2_000) {
-        let rows: Vec<(PersonId, ProductId)> = of_part(db, SHOWN, "person_id", part, since).await?;
-        for (person, product) in rows {
-            found.entry(person).or_default().push(product);
-        }
-    }
-    Ok(found)
 }
 
 const PEOPLE: &str = "SELECT id FROM person WHERE id > $1 AND id <= $2 AND erased_at IS NULL AND merged_into IS NULL ORDER BY id LIMIT $3";
