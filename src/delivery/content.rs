@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 
 use super::compose::{Compose, Mail, Ready, Verdict};
 use super::message::{MailFrom, Outgoing, Sender};
@@ -42,8 +43,8 @@ impl CampaignMail {
         Ok(Self { platform: platform.clone(), owner: std::sync::OnceLock::new(), sender: Arc::new(sender), templates: Arc::new(templates) })
     }
 
-    pub fn from_address(&self) -> lettre::Address {
-        self.sender.from_address().clone()
+    pub fn address(&self) -> lettre::Address {
+        self.sender.address().clone()
     }
 
     async fn campaigns(&self, touches: &[Touch]) -> Result<HashMap<CampaignId, Arc<Campaign>>, CampaignError> {
@@ -149,7 +150,7 @@ impl Compose for CampaignMail {
         let (platform, sender, templates) = (self.platform.clone(), self.sender.clone(), self.templates.clone());
         // Rendering and signing are work for a processor, not for the tasks that wait for sockets.
         let written = tokio::task::spawn_blocking(move || {
-            ready.into_iter().map(|one| (one.touch, write_one(&platform, &sender, &templates, &one))).collect()
+            ready.into_par_iter().map(|one| (one.touch, write_one(&platform, &sender, &templates, &one))).collect()
         });
         Ok(written.await?)
     }

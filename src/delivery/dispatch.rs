@@ -44,6 +44,9 @@ pub struct Report {
     pub found_uncertain: u64,
     pub seconds: f64,
     pub per_second: f64,
+    /// Spent on the checks, and on writing; the senders work meanwhile.
+    pub checking_s: f64,
+    pub writing_s: f64,
 }
 
 /// One dispatch over one set of connections.
@@ -64,6 +67,12 @@ struct Counts {
     deferred: AtomicU64,
     failed: AtomicU64,
     given_back: AtomicU64,
+    checking_us: AtomicU64,
+    writing_us: AtomicU64,
+}
+
+fn add_since(counter: &AtomicU64, started: Instant) {
+    counter.fetch_add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 impl Counts {
@@ -138,6 +147,8 @@ impl<C: Compose> Dispatch<C> {
             found_uncertain: released.uncertain,
             seconds,
             per_second: n(&tally.sent) as f64 / seconds.max(1e-9),
+            checking_s: n(&counts.checking_us) as f64 / 1e6,
+            writing_s: n(&counts.writing_us) as f64 / 1e6,
         };
         fed?;
         let trouble = trouble.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -203,7 +214,10 @@ impl<C: Compose> Round<'_, C> {
         let mut missing: std::collections::BTreeSet<TouchId> = all.iter().copied().collect();
         let mut ends = Vec::new();
         let mut ready = Vec::new();
-        let checked = match self.dispatch.compose.check(claimed).await {
+        let started = Instant::now();
+        let checked = self.dispatch.compose.check(claimed).await;
+        add_since(&self.counts.checking_us, started);
+        let checked = match checked {
             Ok(checked) => checked,
             Err(error) => {
                 self.finish(all.into_iter().map(|id| Finish { id, outcome: Outcome::GivenBack }).collect()).await?;
@@ -223,7 +237,9 @@ impl<C: Compose> Round<'_, C> {
         for end in &ends {
             missing.remove(&end.id);
         }
+        let started = Instant::now();
         let written = self.dispatch.compose.write(ready).await;
+        add_since(&self.counts.writing_us, started);
         let mut mails = Vec::new();
         let failed = match written {
             Ok(written) => {
@@ -355,7 +371,7 @@ pub async fn dispatch_job(platform: Platform, context: JobContext) -> anyhow::Re
         return Ok(json!({ "note": "mail.servers is empty: nothing is sent" }));
     }
     let compose = CampaignMail::load(&platform).await?;
-    let from = compose.from_address();
+    let from = compose.address();
     let dispatch = Dispatch { platform, compose: Arc::new(compose), from, progress: context.progress.clone(), stop: context.stop.clone() };
     Ok(serde_json::to_value(dispatch.run().await?)?)
 }

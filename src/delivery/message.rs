@@ -112,7 +112,8 @@ impl Sender {
         Ok(Self { from, reply_to, list_id, keys })
     }
 
-    pub fn from_address(&self) -> &Address {
+    /// The envelope sender: bounces come back to it.
+    pub fn address(&self) -> &Address {
         &self.from.email
     }
 

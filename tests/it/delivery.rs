@@ -120,7 +120,7 @@ async fn plan(platform: &Platform, n: usize, run: i64, ghosts: bool, domain: imp
 
 fn dispatch(platform: &Platform, stop: &CancellationToken) -> Dispatch<Plain> {
     let sender = Sender::new(&platform.config, Vec::new()).expect("sender");
-    let from = sender.from_address().clone();
+    let from = sender.address().clone();
     let compose = Arc::new(Plain { platform: platform.clone(), sender, unwritable: HashSet::new() });
     Dispatch { platform: platform.clone(), compose, from, progress: Progress::default(), stop: stop.clone() }
 }
