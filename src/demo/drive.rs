@@ -17,8 +17,10 @@ use crate::platform::Platform;
 use crate::platform::clock::{MINUTE_US, Timestamp};
 use crate::platform::queue::Runner;
 
-/// The clock stands still for this long while shoppers act.
-const BUCKET_US: i64 = 15 * MINUTE_US;
+/// From the beginning of a visit to its end, at most.
+const SESSION_US: i64 = 15 * MINUTE_US;
+/// What shoppers do within this time of each other is done at one moment: short, for a person is told from a machine by haste too.
+const TOGETHER_US: i64 = 2 * MINUTE_US;
 /// Requests of shoppers at once.
 const AT_ONCE: usize = 8;
 
@@ -269,12 +271,7 @@ impl<'w> Drive<'w> {
             }
             self.wait(out.arrives_at, out.message);
         }
-        let mut bucket = from;
-        while bucket < to {
-            let end = bucket.plus_us(BUCKET_US).min(to);
-            self.act_until(bucket, end).await?;
-            bucket = end;
-        }
+        self.act_until(from, to).await?;
         self.deliver_messages(to).await
     }
 
@@ -381,7 +378,7 @@ impl<'w> Drive<'w> {
             };
             // The banner is noticed when the session ends (so that it cannot have led to what was decided in it), on the same day.
             let midnight = self.world.instant(self.world.day_of(h.at).floor() + 1.0);
-            self.plan_deed(h.at.plus_us(BUCKET_US).min(midnight.plus_us(-1)), what);
+            self.plan_deed(h.at.plus_us(SESSION_US).min(midnight.plus_us(-1)), what);
         }
     }
 
@@ -389,10 +386,9 @@ impl<'w> Drive<'w> {
     async fn act_until(&mut self, now: Timestamp, end: Timestamp) -> anyhow::Result<()> {
         self.platform.clock.advance_to(now);
         // What is done may lead to more within the same span (a banner is clicked a minute later).
-        while self.deeds.peek().is_some_and(|Reverse(d)| d.at < end) {
-            let mut due = Vec::new();
-            while self.deeds.peek().is_some_and(|Reverse(d)| d.at < end) {
-                due.extend(self.deeds.pop().map(|Reverse(d)| d));
+        while let Some(due) = self.next_deeds(end) {
+            if let Some(first) = due.first() {
+                self.platform.clock.advance_to(first.at);
             }
             let (door, profiles) = (self.door.clone(), &self.profiles);
             let mut answers: Vec<(Timestamp, u64, anyhow::Result<Done>)> = futures::stream::iter(due)
@@ -409,6 +405,16 @@ impl<'w> Drive<'w> {
             }
         }
         Ok(())
+    }
+
+    /// The next few deeds before `end` that lie close together: done at once, at the time of the first.
+    fn next_deeds(&mut self, end: Timestamp) -> Option<Vec<Deed>> {
+        let limit = self.deeds.peek().map(|Reverse(d)| d.at).filter(|at| *at < end)?.plus_us(TOGETHER_US).min(end);
+        let mut due = Vec::new();
+        while due.len() < 4 * AT_ONCE && self.deeds.peek().is_some_and(|Reverse(d)| d.at < limit) {
+            due.extend(self.deeds.pop().map(|Reverse(d)| d));
+        }
+        Some(due)
     }
 
     fn conclude(&mut self, at: Timestamp, done: Done) {

@@ -89,14 +89,14 @@ pub async fn collect(platform: &Platform, door: &Door, drive: &Drive<'_>, truth:
     })
 }
 
-/// The credit of all campaigns: every row but the unattributed.
+/// What touches earned, in the shop's currency (the demo has no other).
 fn credited(report: &Value) -> i64 {
-    let rows = report["rows"].as_array().into_iter().flatten();
-    rows.filter(|row| row["key"] != "unattributed").filter_map(|row| row["revenue_minor"].as_i64()).sum()
+    report["totals"].as_array().into_iter().flatten().filter_map(|total| total["attributed_minor"].as_i64()).sum()
 }
 
 fn measured(report: &Value) -> anyhow::Result<Measured> {
-    let lift = if report["lift"].is_object() { &report["lift"] } else { report };
+    // The shop's currency comes first.
+    let lift = &report["results"][0];
     let number = |field: &str| lift[field].as_f64().ok_or_else(|| anyhow::anyhow!("the lift report says no {field}: {report}"));
     Ok(Measured {
         incremental_minor: number("incremental_total")?.round() as i64,

@@ -81,22 +81,42 @@ pub struct Outcome {
 /// Runs the whole demo. `world` must be the one that [`Stage::shop_url`] shows.
 pub async fn run(stage: &Stage, world: &World, runner: &Runner) -> anyhow::Result<Outcome> {
     let door = Door::new(&stage.url, &stage.key)?;
+    let mut watch = Watch::start();
     fill_catalogue(stage, world, &door).await?;
+    watch.lap("catalogue");
     let mut drive = Drive::new(stage.platform.clone(), world, door.clone(), stage.sink.clone());
     load_history(&mut drive).await?;
+    watch.lap("history");
     let start = Options::now(world);
     work("learning", runner).await?;
+    watch.lap("learning");
     let set_up = marketer::set_up(&door, start).await?;
     let lift_due = set_up.lift_due;
     drive.meet(set_up).await?;
     campaign_days(&mut drive, stage, runner).await?;
+    watch.lap("campaign days");
     let end = world.instant(f64::from(HISTORY_DAYS + CAMPAIGN_DAYS));
     stage.platform.clock.advance_to(end);
     drive.settle(end.plus_us(HOUR_US)).await?;
     work("last jobs", runner).await?;
+    watch.lap("last jobs");
     let truth = truth(&drive, lift_due, end);
     let figures = figures::collect(&stage.platform, &door, &drive, &truth).await?;
+    watch.lap("truth and reports");
     Ok(Outcome { figures, tally: drive.tally.clone(), truth })
+}
+
+/// Says how long each part took.
+struct Watch(std::time::Instant);
+
+impl Watch {
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+    fn lap(&mut self, part: &str) {
+        tracing::info!(part, seconds = self.0.elapsed().as_secs_f64(), "done");
+        self.0 = std::time::Instant::now();
+    }
 }
 
 async fn fill_catalogue(stage: &Stage, world: &World, door: &Door) -> anyhow::Result<()> {
