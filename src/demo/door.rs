@@ -33,7 +33,14 @@ pub struct Sent {
 impl Door {
     /// `base`: `http://127.0.0.1:8321`, without a slash at the end.
     pub fn new(base: &str, key: &str) -> anyhow::Result<Self> {
-        let client = Client::builder().no_proxy().redirect(redirect::Policy::none()).timeout(Duration::from_secs(120)).build()?;
+        // Shorter than the server keeps idle connections open, so that none is taken up just as it is closed.
+        let idle = Duration::from_secs(2);
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .timeout(Duration::from_secs(120))
+            .pool_idle_timeout(idle)
+            .build()?;
         Ok(Self { client, base: base.to_owned(), key: key.to_owned() })
     }
 
