@@ -135,7 +135,7 @@ impl Facts {
         text = text.replace("[is]", is).replace("[it]", it);
         let slots = text.matches(SLOT_PRICE).count() * price_width.saturating_sub(SLOT_PRICE.len());
         let names = text.matches(SLOT_FIRST_NAME).count();
-        let extra = slots + names * NAME_WIDTH.saturating_sub(SLOT_FIRST_NAME.len()).max(0);
+        let extra = slots + names * NAME_WIDTH.saturating_sub(SLOT_FIRST_NAME.len());
         if text.contains("[title]") {
             // Blanks that Chinese typography puts around Latin words count, too.
             let margin = if locale == Locale::Zh { 2 } else { 0 };

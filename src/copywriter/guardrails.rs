@@ -250,8 +250,7 @@ fn markup(text: &str, out: &mut Sink<'_>) {
     if let Some(m) = pattern!(r"\{\{|\}\}|\{%|%\}|\{#|#\}|\$\{|<%|%>").find(text) {
         out.error(FindingKind::Markup, m.as_str(), "No template syntax in copy; the slots are {first_name} and {price}.");
     }
-    let mut rest = text.replace(SLOT_FIRST_NAME, " ").replace(SLOT_PRICE, " ");
-    rest.retain(|c| c != ' ' || c == ' ');
+    let rest = text.replace(SLOT_FIRST_NAME, " ").replace(SLOT_PRICE, " ");
     if let Some(m) = pattern!(r"\{[^{}]*\}?|\}").find(&rest) {
         out.error(FindingKind::Slot, m.as_str(), "This slot is not known; the slots are {first_name} and {price}.");
     }

@@ -150,7 +150,7 @@ impl ProductPicture {
     }
 
     /// The picture in exactly `w` × `h` pixels: cropped from the middle (a little above it, where heads are), or whole.
-    fn into_box(&self, w: u32, h: u32) -> DynamicImage {
+    fn boxed(&self, w: u32, h: u32) -> DynamicImage {
         let (iw, ih) = self.image.dimensions();
         let scale = f64::max(f64::from(w) / f64::from(iw), f64::from(h) / f64::from(ih));
         let (cw, ch) = ((f64::from(w) / scale).round() as u32, (f64::from(h) / scale).round() as u32);
@@ -211,11 +211,8 @@ pub fn draw(banner: &Banner<'_>, brand: &BrandKit, format: Format) -> Result<Dra
     let picture = banner.picture.zip(placed.picture.as_ref()).map(|(picture, frame)| {
         let (w, h) = (frame.w.round() as u32, frame.h.round() as u32);
         let margin = if picture.cut_out { (w.min(h) / 14).max(3) } else { 0 };
-        let image = if picture.cut_out {
-            picture.whole(w.saturating_sub(2 * margin), h.saturating_sub(2 * margin))
-        } else {
-            picture.into_box(w, h)
-        };
+        let image =
+            if picture.cut_out { picture.whole(w.saturating_sub(2 * margin), h.saturating_sub(2 * margin)) } else { picture.boxed(w, h) };
         let (iw, ih) = image.dimensions();
         let shown = PictureBox {
             x: frame.x,

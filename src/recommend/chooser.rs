@@ -91,8 +91,10 @@ impl Shop {
 /// Changes whenever a loaded choice is out of date (stock and prices do not count: they are asked each time).
 type Stamp = (Option<ModelId>, (i64, i64), Option<String>, i64);
 
-/// Choices in memory by database, newest last; a process serves one shop, tests many.
-static LOADED: LazyLock<Mutex<Vec<(String, Stamp, Arc<Chooser>)>>> = LazyLock::new(Mutex::default);
+/// Choices in memory by database, each with what it was made from, newest last; a process serves one shop, tests many.
+type Loaded = Vec<(String, Stamp, Arc<Chooser>)>;
+
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 const KEPT: usize = 4;
 
 impl Chooser {

@@ -37,7 +37,7 @@ both_engines!(every_documented_route_refuses_strangers_and_foreign_scopes, |shop
                 continue;
             }
             guarded += 1;
-            let url = server.at(&path.replace("{id}", "1").replace('{', "").replace('}', ""));
+            let url = server.at(&path.replace("{id}", "1").replace(['{', '}'], ""));
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).expect("method");
             let bare = server
                 .client
