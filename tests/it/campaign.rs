@@ -257,6 +257,8 @@ both_engines!(planning_that_is_killed_goes_on_where_it_was, |shop| {
         killed += i32::from(!task.is_finished());
         task.abort();
         let _ = task.await;
+        // A commit that SQLite's thread had begun still ends; the two reads below must not lie on either side of it.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         let stored = campaign::get_run(&p.db, run).await.expect("read").expect("there");
         let written = touches_of(p, made.id).await;
         assert_eq!(written.len() as i64, stored.planned, "touches and cursor move together");
