@@ -1,6 +1,6 @@
 //! One database face over two engines: SQLite (embedded) and Postgres.
 //!
-//! Reads go through [`read!`], writes through a [`Tx`] and [`on!`]. The body of both macros is compiled once per engine, so that one SQL
+//! Reads go through `read!`, writes through a [`Tx`] and `on!`. The body of both macros is compiled once per engine, so that one SQL
 //! text with `$1` placeholders and one `#[derive(FromRow)]` struct serve both, with native types in each.
 //!
 //! SQLite has one writer. Its transactions are handed out one at a time, [`Urgency::Tracking`] first; keep each under 50 ms.
