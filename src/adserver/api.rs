@@ -72,8 +72,16 @@ pub async fn list_placements(_: Guarded<scope::Manage>, platform: Data<Platform>
 /// Make a placement, or change the one with this key.
 #[utoipa::path(post, path = "/v1/placements", tag = "serving", request_body = NewPlacement, security(("bearer" = [])),
     responses((status = 200, body = Placement), (status = 422, body = Problem)))]
-pub async fn put_placement(_: Guarded<scope::Manage>, platform: Data<Platform>, body: Json<NewPlacement>) -> ApiResult<impl Responder> {
-    Ok(Json(placements::put(&platform, body.into_inner()).await?))
+pub async fn put_placement(
+    _: Guarded<scope::Manage>,
+    platform: Data<Platform>,
+    server: Data<AdServer>,
+    body: Json<NewPlacement>,
+) -> ApiResult<impl Responder> {
+    let placement = placements::put(&platform, body.into_inner()).await?;
+    // Whoever was told that it exists may ask for it at once; other replicas follow within a second.
+    server.refresh(true).await.map_err(ApiError::internal)?;
+    Ok(Json(placement))
 }
 
 impl From<PlacementError> for ApiError {

@@ -97,6 +97,15 @@ both_engines!(a_banner_is_served_seen_and_clicked_once, |shop| {
     assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(count).fetch_one(c).await).expect("count"), 1);
 });
 
+both_engines!(a_placement_can_be_asked_for_as_soon_as_it_is_made, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (manage, serve) = (server.key(&[Scope::Manage]).await, server.key(&[Scope::Serve]).await);
+    let place = json!({ "key": "new", "name": "New", "width": 300, "height": 250 });
+    let made = server.client.post(server.at("/v1/placements")).bearer_auth(&manage).json(&place).send().await.expect("answer");
+    assert_eq!(made.status(), 200);
+    assert_eq!(ask(&server, &serve, "placement=new").await["reason"], "no_campaign");
+});
+
 both_engines!(caps_hold_and_strangers_are_served_too, |shop| {
     let server = TestServer::start(&shop).await;
     let (key, _) = running_campaign(&shop, &server, 0).await;
