@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::placements;
@@ -11,10 +12,11 @@ use crate::catalog::{self, Product};
 use crate::copywriter::{self, CopyChannel, CopyRequest, Locale};
 use crate::creative::{self, BannerRequest, Format};
 use crate::people;
-use crate::platform::Platform;
 use crate::platform::clock::HOUR_US;
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::queue::JobContext;
+use crate::platform::{Platform, Timestamp, setting};
+use crate::read;
 use crate::recommend;
 use crate::touches::TouchChannel;
 
@@ -31,15 +33,50 @@ pub async fn run(platform: Platform, context: JobContext) -> anyhow::Result<Valu
     let running = campaign::running(&platform.db, TouchChannel::Banner).await?;
     let mut drawn = 0_u64;
     let mut dropped = 0_u64;
+    let mut unchanged = 0_u64;
     for campaign in &running {
+        renew_members(&platform, campaign).await?;
+        let inputs = Inputs { campaign: campaign.updated_at, ..inputs(&platform).await? };
+        let key = format!("adserver.prepared.{}", campaign.id);
+        if setting::get::<Inputs>(&platform.db, &key).await?.as_ref() == Some(&inputs) {
+            unchanged += 1;
+            continue;
+        }
         let (ready, without) = prepare(&platform, campaign, &context).await?;
         drawn += ready;
         dropped += without;
         if context.stop.is_cancelled() {
             break;
         }
+        // What was read before the work: a change meanwhile makes the next run work again.
+        let mut tx = platform.db.begin().await?;
+        setting::put(&mut tx, &key, &inputs, platform.now()).await?;
+        tx.commit().await?;
     }
-    Ok(json!({ "campaigns": running.len(), "banners": drawn, "without_copy": dropped }))
+    Ok(json!({ "campaigns": running.len(), "unchanged": unchanged, "banners": drawn, "without_copy": dropped }))
+}
+
+/// All that banners are made from, as times of its last change: where it is as it was, every banner is there already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, sqlx::FromRow)]
+struct Inputs {
+    #[sqlx(skip)]
+    campaign: Timestamp,
+    picks: i64,
+    products: i64,
+    placements: i64,
+    copies: i64,
+    brand: i64,
+}
+
+const INPUTS: &str = "SELECT
+     (SELECT COALESCE(MAX(finished_at), 0) FROM job_run WHERE job = 'recommend.pick' AND status = 'done') AS picks,
+     (SELECT COALESCE(MAX(updated_at), 0) FROM product) AS products,
+     (SELECT COALESCE(MAX(created_at), 0) + COUNT(*) FROM placement) AS placements,
+     (SELECT COALESCE(MAX(updated_at), 0) FROM ad_copy WHERE channel = 'banner' AND status IN ('approved', 'edited', 'rejected')) AS copies,
+     (SELECT COALESCE(MAX(updated_at), 0) FROM setting WHERE key = 'brand') AS brand";
+
+async fn inputs(platform: &Platform) -> sqlx::Result<Inputs> {
+    read!(platform.db, |c| sqlx::query_as::<_, Inputs>(INPUTS).fetch_one(c).await)
 }
 
 async fn prepare(platform: &Platform, campaign: &Campaign, context: &JobContext) -> anyhow::Result<(u64, u64)> {
@@ -47,7 +84,6 @@ async fn prepare(platform: &Platform, campaign: &Campaign, context: &JobContext)
     if formats.is_empty() {
         return Ok((0, 0));
     }
-    renew_members(platform, campaign).await?;
     let products = catalog::all(&platform.db).await?;
     let fits: HashMap<ProductId, &Product> =
         products.iter().filter(|p| p.sellable() && campaign.plan.choice.admits(p)).map(|p| (p.id, p)).collect();

@@ -246,7 +246,9 @@ impl Shared {
         tx.commit().await?;
         let Some(run) = claimed else { return Ok(()) };
         let progress = Progress::default();
+        let begun = tokio::time::Instant::now();
         let outcome = self.run_leased(id, &run, &progress).await;
+        metrics::histogram!("marquee_job_seconds", "job" => run.job.clone()).record(begun.elapsed().as_secs_f64());
         let ending = self.ending(&run, outcome, &progress);
         let failed = ending.error.clone();
         let mut tx = self.platform.db.begin().await?;
