@@ -485,7 +485,7 @@ async fn act(door: &Door, profiles: &[Profile], what: Act) -> anyhow::Result<Don
                 None => format!("person={}", profiles[person as usize].external_id),
             };
             let answer = door.get(&format!("/v1/creatives?placement={placement}&{who}")).await?;
-            let banner = answer.get("banner").filter(|b| b.is_object()).cloned();
+            let banner = (answer["filled"] == true).then_some(answer);
             Done::Asked { person, position, banner }
         }
     })
