@@ -36,14 +36,16 @@ CREATE TABLE person_identity (
 );
 CREATE INDEX person_identity_person ON person_identity (person_id);
 
--- Consent is a history: the newest row per channel is copied to person.*_consent.
+-- Consent is a history of changes: a repeated answer moves confirmed_at of its row. The row that was confirmed last holds per channel, and
+-- is copied to person.*_consent.
 CREATE TABLE consent_log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     person_id  BIGINT NOT NULL REFERENCES person (id),
     channel    TEXT NOT NULL,
     state      TEXT NOT NULL,
     source     TEXT NOT NULL,
-    at         BIGINT NOT NULL
+    at         BIGINT NOT NULL,
+    confirmed_at BIGINT NOT NULL
 );
 CREATE INDEX consent_log_person ON consent_log (person_id, channel, at);
 

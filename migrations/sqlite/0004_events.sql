@@ -26,7 +26,8 @@ CREATE INDEX event_message_time ON event_message (received_at);
 
 -- net = total_minor - refunded_minor, never below 0 for a plausible order. status: placed | partially_refunded | refunded | cancelled.
 -- flag: why an order is not plausible; flagged orders are kept and shown, and left out of every figure. source: import | server | page
--- (page: claimed by a public key, replaced when the server speaks of the same order). person_id is NULL once the person is erased.
+-- (page: claimed by a public key, replaced when the server speaks of the same order, and left out of credit, lift, totals and training until
+-- then). person_id is NULL once the person is erased.
 CREATE TABLE shop_order (
     id             INTEGER PRIMARY KEY AUTOINCREMENT,
     order_ref      TEXT NOT NULL UNIQUE,

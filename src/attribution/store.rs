@@ -16,7 +16,7 @@ pub(super) struct OrderRow {
     pub person_id: Option<PersonId>,
     pub placed_at: Timestamp,
     pub net_minor: i64,
-    /// Kept out of every figure.
+    /// Kept out of every figure: not plausible, or only claimed by a page (whose key anybody can read) and not confirmed by the server.
     pub flagged: bool,
 }
 
@@ -56,7 +56,7 @@ pub(super) struct CreditRow {
 macro_rules! orders {
     ($rest:literal) => {
         concat!(
-            "SELECT id, person_id, placed_at, total_minor - refunded_minor AS net_minor, (flag IS NOT NULL) AS flagged FROM shop_order ",
+            "SELECT id, person_id, placed_at, total_minor - refunded_minor AS net_minor, (flag IS NOT NULL OR source = 'page') AS flagged FROM shop_order ",
             $rest
         )
     };
@@ -197,7 +197,7 @@ pub(super) struct TotalRow {
     pub net_minor: i64,
 }
 const TOTALS: &str = "SELECT currency, COUNT(*) AS orders, CAST(SUM(total_minor - refunded_minor) AS BIGINT) AS net_minor FROM shop_order
-     WHERE flag IS NULL AND placed_at >= $1 AND placed_at < $2 GROUP BY currency ORDER BY currency";
+     WHERE flag IS NULL AND source <> 'page' AND placed_at >= $1 AND placed_at < $2 GROUP BY currency ORDER BY currency";
 
 pub(super) async fn totals(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<TotalRow>> {
     read!(*db, |c| sqlx::query_as::<_, TotalRow>(TOTALS).bind(from).bind(to).fetch_all(c).await)
@@ -226,7 +226,7 @@ pub(super) async fn grouped(
     let sql = format!(
         "SELECT CAST({key} AS TEXT) AS key, o.currency, COUNT(DISTINCT o.id) AS orders, CAST(SUM(c.{amount}) AS BIGINT) AS amount_minor
          FROM credit c JOIN shop_order o ON o.id = c.order_id
-         WHERE c.view_through = $1 AND o.flag IS NULL AND o.placed_at >= $2 AND o.placed_at < $3 AND c.{amount} <> 0
+         WHERE c.view_through = $1 AND o.flag IS NULL AND o.source <> 'page' AND o.placed_at >= $2 AND o.placed_at < $3 AND c.{amount} <> 0
          GROUP BY {key}, o.currency"
     );
     read!(*db, |c| sqlx::query_as::<_, GroupRow>(AssertSqlSafe(sql)).bind(view_through).bind(from).bind(to).fetch_all(c).await)
@@ -333,7 +333,7 @@ macro_rules! orders_sum {
             $subjects,
             "COALESCE(SUM(CASE WHEN f.at >= a.first_due THEN f.net END), 0)",
             "COALESCE(SUM(CASE WHEN f.at < a.first_due THEN f.net END), 0)",
-            "placed_at AS at, currency AS unit, total_minor - refunded_minor AS net FROM shop_order WHERE flag IS NULL"
+            "placed_at AS at, currency AS unit, total_minor - refunded_minor AS net FROM shop_order WHERE flag IS NULL AND source <> 'page'"
         )
     };
 }
@@ -401,7 +401,7 @@ pub(super) async fn sums(db: &Db, campaign: Option<CampaignId>, measure: Measure
 }
 
 const CREDITED: &str =
-    "SELECT COUNT(*) FROM shop_order o WHERE o.flag IS NULL AND o.currency = $1 AND o.placed_at >= $3 AND o.placed_at < $4
+    "SELECT COUNT(*) FROM shop_order o WHERE o.flag IS NULL AND o.source <> 'page' AND o.currency = $1 AND o.placed_at >= $3 AND o.placed_at < $4
      AND EXISTS (SELECT 1 FROM credit c WHERE c.order_id = o.id AND c.view_through = $2)";
 
 /// Orders in a span that have a path.

@@ -96,6 +96,8 @@ struct Facts {
     currency_words: Vec<String>,
     /// Product, brand, shop and category as they may be quoted: taken out before claims about price and stock are looked for.
     names: Vec<String>,
+    /// The product's own title, as written and made readable: what it says is its name, whatever else the word may mean ("Oak table no 1").
+    titles: Vec<String>,
     /// Zehntel: a saving of 20 % is 8 折.
     fold: Option<String>,
 }
@@ -140,6 +142,9 @@ impl Facts {
                 .filter(|t| t.chars().count() >= 2)
                 .collect();
         names.sort_by_key(|n| std::cmp::Reverse(n.len()));
+        let mut titles = vec![brief.title.to_lowercase(), readable(&brief.title).to_lowercase()];
+        titles.retain(|t| t.chars().count() >= 2);
+        titles.sort_by_key(|t| std::cmp::Reverse(t.len()));
         let all = joined.to_lowercase();
         Self {
             words: words_of(&all).map(ToOwned::to_owned).collect(),
@@ -149,27 +154,37 @@ impl Facts {
             amounts,
             currency_words: currency_words(brief.price.currency.code()),
             names,
+            titles,
             fold: brief.saving_percent().map(|p| normal_number(&format!("{}.{}", (100 - p) / 10, (100 - p) % 10))),
         }
     }
 
     /// The text (lower-case) without the names of product, brand, shop and category, whole or shortened.
     fn without_names(&self, text: &str) -> String {
-        let mut out = text.to_lowercase();
-        for name in &self.names {
-            out = out.replace(name.as_str(), " § ");
-            // A shortened title: its longest run of leading words that the text holds.
-            let mut cut = name.as_str();
-            while let Some((shorter, _)) = cut.rsplit_once(' ') {
-                cut = shorter;
-                if cut.chars().count() >= 6 && out.contains(cut) {
-                    out = out.replace(cut, " § ");
-                    break;
-                }
+        without(&self.names, text)
+    }
+    /// The text (lower-case) without the product's title, whole or shortened.
+    fn without_title(&self, text: &str) -> String {
+        without(&self.titles, text)
+    }
+}
+
+fn without(names: &[String], text: &str) -> String {
+    let mut out = text.to_lowercase().replace('’', "'");
+    for name in names {
+        let name = name.replace('’', "'");
+        out = out.replace(name.as_str(), " § ");
+        // A shortened title: its longest run of leading words that the text holds.
+        let mut cut = name.as_str();
+        while let Some((shorter, _)) = cut.rsplit_once(' ') {
+            cut = shorter;
+            if cut.chars().count() >= 6 && out.contains(cut) {
+                out = out.replace(cut, " § ");
+                break;
             }
         }
-        out
     }
+    out
 }
 
 fn currency_words(code: &str) -> Vec<String> {
@@ -320,7 +335,7 @@ fn beside_currency(before: &str, after: &str) -> bool {
         || pattern!(r"\b(eur|gbp|usd|cny|rmb|jpy|chf)$").is_match(before)
 }
 
-/// Never, whoever says it.
+/// Never, whoever says it; only inside the product's own title it is a name.
 const BANNED: &str = r"\bguarante\w*|\bbest (?:\w+ )?in the world|\bworld'?s (?:best|greatest|finest|number)|\bnumber one\b|(?:^|\s)#\s?1\b|\bno\.? ?1\b|\brisk[- ]free|\bmiracle\b|\bcures?\b|\bcuring\b|\bheals?\b|\bhealing power|\btreats? (?:pain|disease|anxiety|depression|cancer|diabetes|acne|insomnia)|\bprevents? (?:disease|cancer|illness|covid|flu)|\bclinically (?:proven|tested)|\bmedically\b|\bdoctor[- ](?:recommended|approved)|\blose weight|\bweight loss|\banti[- ]?(?:cancer|viral|bacterial)|\bfda\b|\bdetox\w*|\bpain relief|\bget rich|\bmake money|\bcasino\b|保证|包治|治愈|治疗|疗效|药效|根治|减肥|壮阳|抗癌|国家级|世界级|最高级|最佳|最好|最优|最先进|最便宜|最低价|全网最低|全国第一|世界第一|销量第一|行业第一|第一品牌|独一无二|绝无仅有|顶级|极品|永久|万能|零风险|百分之百|100%有效|稳赚";
 /// Only where the facts themselves say so.
 const UNFOUNDED: &str = r"\bfree\b|\bgift\b|\bgifts\b|\bbest[- ]?sell\w*|\baward\w*|\bmost popular|\bexclusiv\w*|\blimited edition|\borganic\b|\bvegan\b|\beco[- ]friendly|\bsustainabl\w*|\bhand[- ]?made\b|\bcertified\b|\bwarranty\b|\breturns\b|\bnext[- ]day|\bship(?:s|ping|ped)?\b|\bdeliver(?:y|ed|s)\b|包邮|免运费|免费|赠品|赠送|畅销|获奖|独家|限量版|有机|手工|环保|质保|保修|退货|次日达";
@@ -329,8 +344,8 @@ const DISCOUNT: &str = r"\b\d+\s?% ?(?:off|less|cheaper)|\bdiscount\w*|\bon sale
 
 fn claims(text: &str, brief: &Brief, facts: &Facts, out: &mut Sink<'_>) {
     let lower = text.to_lowercase().replace('’', "'");
-    for m in pattern!(BANNED).find_iter(&lower) {
-        out.error(FindingKind::Claim, m.as_str(), "Claims of this kind are never made, whatever the product's text says.");
+    for m in pattern!(BANNED).find_iter(&facts.without_title(&lower)) {
+        out.error(FindingKind::Claim, m.as_str(), "Claims of this kind are never made, whatever the product's description says.");
     }
     let rest = facts.without_names(&lower);
     for m in pattern!(UNFOUNDED).find_iter(&rest) {
@@ -526,5 +541,36 @@ fn spam(text: &str, facts: &Facts, out: &mut Sink<'_>) {
         out.error(FindingKind::Spam, text, "This reads like spam: fewer loud words, at most one exclamation mark.");
     } else if score > 1 {
         out.add(FindingKind::Spam, Severity::Warning, text, "This is on the loud side.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copywriter::tests::brief;
+
+    fn claims_in(title: &str, body: &str) -> Vec<String> {
+        let brief = Brief { title: title.into(), ..brief(Locale::En) };
+        let copy = Copy { subject: "For you".into(), headline: "For you".into(), body: body.into(), cta: "Have a look".into(), ..Copy::default() };
+        check(&copy, &brief).into_iter().filter(|f| f.kind == FindingKind::Claim).map(|f| f.text).collect()
+    }
+
+    #[test]
+    fn a_claim_inside_the_products_own_title_is_its_name() {
+        for (title, body) in [
+            ("Oak table no 1", "Oak table no 1 for your kitchen."),
+            ("Miracle-Gro lawn feed", "There is Miracle-Gro lawn feed again."),
+            ("NO.1 DAD MUG", "No.1 Dad Mug for the shelf."),
+        ] {
+            assert_eq!(claims_in(title, body), Vec::<String>::new(), "{body}");
+        }
+    }
+
+    #[test]
+    fn outside_the_title_it_stays_a_claim() {
+        assert_eq!(claims_in("Oak table no 1", "Oak table no 1 is our no 1.").len(), 1);
+        assert_eq!(claims_in("Oak table", "Oak table, the no 1 of tables.").len(), 1);
+        assert_eq!(claims_in("Oak table no 1", "A miracle: Oak table no 1.").len(), 1);
+        assert_eq!(claims_in("Oak table no 1", "No 1 table of oak.").len(), 1, "taken apart it claims again");
     }
 }

@@ -289,26 +289,24 @@ async fn write_batch(platform: &Platform, rows: &[Row], report: &mut Report) -> 
     let ids: Vec<PersonId> = known.values().copied().collect();
     let before = people::get_many(&platform.db, &ids).await?;
     let mut profiles: Vec<NewPerson> = rows.iter().map(|r| r.person.clone()).collect();
-    let mut later: Vec<(PersonId, Answer, String)> = Vec::new();
+    let mut later: Vec<people::Answer> = Vec::new();
     let mut consents = 0;
     for (at, row) in rows.iter().enumerate() {
         match of_row(at).and_then(|id| before.get(&id)) {
             None => consents += give(&mut profiles[at], &row.answers),
-            Some(person) => {
-                for answer in &row.answers {
-                    if let Some(answer) = worth_recording(platform, person, *answer, report).await? {
-                        later.push((person.id, answer, row.person.consent_source.clone()));
-                    }
-                }
-            }
+            Some(person) => later.extend(row.answers.iter().filter(|a| counts(person, **a, report)).map(|a| people::Answer {
+                person: person.id,
+                channel: a.channel,
+                state: a.state,
+                source: &row.person.consent_source,
+                at: a.at.unwrap_or(now),
+            })),
         }
     }
     let suppressed: Vec<(&str, &str)> = rows.iter().filter_map(|r| Some((r.person.email.as_deref()?, r.suppressed.as_deref()?))).collect();
     let mut tx = platform.db.begin().await?;
     let ids = people::bulk_upsert(&mut tx, &profiles, now).await?;
-    for (id, answer, source) in &later {
-        people::set_consent(&mut tx, *id, answer.channel, answer.state, source, answer.at.unwrap_or(now)).await?;
-    }
+    let answered = people::answer(&mut tx, &later, now).await?;
     let mut silenced = 0;
     for (email, why) in suppressed {
         let reason = if why == "bounce" { "bounce" } else { "import" };
@@ -319,7 +317,8 @@ async fn write_batch(platform: &Platform, rows: &[Row], report: &mut Report) -> 
     report.accepted += rows.len() as u64;
     report.wrote("people added", (0..rows.len()).filter(|at| of_row(*at).is_none()).count() as u64);
     report.wrote("people changed", changed(&before, &after));
-    report.wrote("consents recorded", consents + later.len() as u64);
+    report.wrote("consents recorded", consents + answered.iter().filter(|a| a.logged).count() as u64);
+    report.note("answers that an answer given later has replaced", answered.iter().filter(|a| a.superseded).count() as u64);
     report.wrote("addresses suppressed", silenced);
     Ok(())
 }
@@ -349,29 +348,17 @@ fn give(profile: &mut NewPerson, answers: &[Answer]) -> u64 {
     given
 }
 
-/// What of an answer is new: `None` where it is known already, or where it has no date and would undo a "no".
-async fn worth_recording(platform: &Platform, person: &Person, answer: Answer, report: &mut Report) -> Result<Option<Answer>, ImportError> {
+/// Whether an answer counts: one without a date undoes no "no".
+fn counts(person: &Person, answer: Answer, report: &mut Report) -> bool {
     let current = person.consent(answer.channel);
-    if current == answer.state {
-        return Ok(None);
+    if answer.at.is_some() {
+        return true;
     }
-    let Some(at) = answer.at else {
-        if answer.state == Consent::Subscribed && current == Consent::Unsubscribed {
-            report.note("kept unsubscribed: the file says subscribed without a date", 1);
-            return Ok(None);
-        }
-        return Ok(Some(answer));
-    };
-    let history = people::export(&platform.db, person.id).await?.consent_history;
-    let mut lines = history.iter().filter(|l| l.channel == answer.channel.name());
-    if lines.clone().any(|l| l.state == answer.state.name() && l.at == at) {
-        report.note("answers that an answer given later has replaced", 1);
-        return Ok(None);
+    if answer.state == Consent::Subscribed && current == Consent::Unsubscribed {
+        report.note("kept unsubscribed: the file says subscribed without a date", 1);
+        return false;
     }
-    if lines.any(|l| l.at >= at) {
-        report.note("answers that an answer given later has replaced", 1);
-    }
-    Ok(Some(answer))
+    current != answer.state
 }
 
 #[cfg(test)]

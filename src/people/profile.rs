@@ -79,7 +79,8 @@ pub async fn update_profiles(
     };
     let mut people: BTreeMap<PersonId, Person> = store::get_many_in(tx, &wanted).await?.into_iter().collect();
     let mut changed: BTreeMap<PersonId, bool> = BTreeMap::new();
-    let mut log = Vec::new();
+    let answering: Vec<PersonId> = wanted_consents(changes);
+    let mut ledger = consent::Ledger::load(tx, &answering).await?;
     let mut refusals = Vec::with_capacity(changes.len());
     for (id, new, trust) in changes {
         let Some(person) = people.get_mut(id) else {
@@ -87,7 +88,7 @@ pub async fn update_profiles(
             continue;
         };
         let before = person.clone();
-        match fold(person, new, *trust, now, &mut log) {
+        match fold(person, new, *trust, now, &mut ledger) {
             Ok(()) => {
                 if *person != before {
                     person.updated_at = now;
@@ -103,12 +104,21 @@ pub async fn update_profiles(
     }
     let written: Vec<Person> = changed.keys().filter_map(|id| people.remove(id)).collect();
     store::update(tx, &written).await?;
-    consent::log(tx, &log).await?;
+    ledger.save(tx).await?;
     Ok(refusals)
 }
 
+/// Whose consent is spoken of.
+fn wanted_consents(changes: &[(PersonId, &NewPerson, Trust)]) -> Vec<PersonId> {
+    let speaks = |new: &NewPerson| new.email_consent.is_some() || new.ads_consent.is_some();
+    let mut ids: Vec<PersonId> = changes.iter().filter(|(_, new, trust)| *trust == Trust::Server && speaks(new)).map(|c| c.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
 /// Folds one profile into a person. A claim fills only what is empty, and gives no consent.
-fn fold(person: &mut Person, new: &NewPerson, trust: Trust, now: Timestamp, log: &mut Vec<consent::Entry>) -> Result<(), PeopleError> {
+fn fold(person: &mut Person, new: &NewPerson, trust: Trust, now: Timestamp, ledger: &mut consent::Ledger) -> Result<(), PeopleError> {
     let vouched = trust == Trust::Server;
     let anonymous = person.external_id.is_none() && person.email_key.is_none();
     let overwrite = vouched || anonymous;
@@ -137,12 +147,12 @@ fn fold(person: &mut Person, new: &NewPerson, trust: Trust, now: Timestamp, log:
     if vouched {
         let at = new.consent_at.unwrap_or(now);
         for (channel, state) in [(Channel::Email, new.email_consent), (Channel::Ads, new.ads_consent)] {
-            if let Some(state) = state
-                && person.consent(channel) != state
-            {
-                set_current(person, channel, state);
-                let source = if new.consent_source.is_empty() { "api" } else { new.consent_source.as_str() };
-                log.push(consent::Entry::new(person.id, channel, state, source, at));
+            let Some(state) = state else { continue };
+            let source = if new.consent_source.is_empty() { "api" } else { new.consent_source.as_str() };
+            // An older answer than the newest one known goes into the history, and changes nothing.
+            let answer = consent::Answer { person: person.id, channel, state, source, at };
+            if ledger.add(&answer, person.consent(channel)).changed {
+                set_current(person, channel, ledger.current(person.id, channel).unwrap_or(state));
             }
         }
     }

@@ -352,7 +352,7 @@ pub async fn merge(tx: &mut Tx, from: PersonId, into: PersonId, now: Timestamp) 
         store::set_email(tx, into, email, key, now.0).await?;
     }
     fold_profile(&mut kept, loser, now);
-    (kept.email_consent, kept.ads_consent) = consent::newest(tx, into, (kept.email_consent, kept.ads_consent)).await?;
+    (kept.email_consent, kept.ads_consent) = consent::current(tx, into, (kept.email_consent, kept.ads_consent)).await?;
     store::update(tx, &[kept]).await?;
     Ok(())
 }

@@ -148,10 +148,44 @@ both_engines!(consent_has_a_history_and_the_newest_answer_holds, |shop| {
     assert!(!set(Consent::Subscribed, START.plus_secs(10)).await);
     let file = people::export(db, id).await.expect("export");
     assert_eq!((file.person.email_consent, file.person.ads_consent), (Consent::Unsubscribed, Consent::Never));
-    assert_eq!(file.consent_history.len(), 4);
+    let lines: Vec<_> = file.consent_history.iter().map(|l| (l.state.as_str(), l.at, l.confirmed_at)).collect();
+    let subscribed = ("subscribed", START, START.plus_secs(10));
+    assert_eq!(lines, [subscribed, ("unsubscribed", START.plus_secs(20), START.plus_secs(20))], "changes only; a repetition confirms");
+    // A "no" said again is as new as its last time: a yes from in between does not come after it.
+    assert!(!set(Consent::Unsubscribed, START.plus_secs(40)).await);
+    assert!(!set(Consent::Subscribed, START.plus_secs(30)).await);
+    assert_eq!(people::get(db, id).await.expect("read").expect("there").email_consent, Consent::Unsubscribed);
+    assert!(set(Consent::Subscribed, START.plus_secs(41)).await);
     let mut tx = db.begin().await.expect("begin");
     let nobody = people::set_consent(&mut tx, PersonId(999), Channel::Ads, Consent::Subscribed, "test", START).await;
     assert!(matches!(nobody, Err(PeopleError::NotFound)));
+});
+
+both_engines!(an_older_answer_in_bulk_undoes_nothing, |shop| {
+    let db = &shop.platform.db;
+    let answer = |state, days: i64| NewPerson {
+        external_id: Some("c".into()),
+        email: Some("c@example.test".into()),
+        email_consent: Some(state),
+        consent_at: Some(START.plus_days(days)),
+        consent_source: "import:test".into(),
+        ..NewPerson::default()
+    };
+    let id = upsert(db, &[answer(Consent::Subscribed, -10)]).await[0];
+    let mut tx = db.begin().await.expect("begin");
+    assert!(people::set_consent(&mut tx, id, Channel::Email, Consent::Unsubscribed, "link", START.plus_days(-5)).await.expect("set"));
+    tx.commit().await.expect("commit");
+    let state = async || people::get(db, id).await.expect("read").expect("there").email_consent;
+    // The same old file again, and one from in between, in one batch: neither is newer than the click.
+    upsert(db, &[answer(Consent::Subscribed, -10), answer(Consent::Subscribed, -6)]).await;
+    assert_eq!(state().await, Consent::Unsubscribed);
+    let lines = people::export(db, id).await.expect("export").consent_history;
+    assert_eq!(lines.len(), 2, "nothing changed, so nothing is added: {lines:?}");
+    // Within a batch too the dates decide, not the order of rows.
+    upsert(db, &[answer(Consent::Unsubscribed, -1), answer(Consent::Subscribed, -2)]).await;
+    assert_eq!(state().await, Consent::Unsubscribed);
+    upsert(db, &[answer(Consent::Subscribed, 0)]).await;
+    assert_eq!(state().await, Consent::Subscribed, "a newer answer holds");
 });
 
 both_engines!(a_suppressed_address_stays_so_in_any_spelling, |shop| {

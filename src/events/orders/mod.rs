@@ -28,7 +28,8 @@ pub enum Source {
     Import,
     /// The shop's own server.
     Server,
-    /// A public key in a page: believed until the server speaks of the same order.
+    /// A public key in a page, which anybody can read: kept and shown as a claim, and left out of credit, lift, totals and what the
+    /// recommender learns, until the server speaks of the same order.
     Page,
 }
 
@@ -153,7 +154,7 @@ impl Order {
     }
 }
 
-/// Sums over the plausible orders of one currency.
+/// Sums over the plausible, vouched-for orders of one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Totals {
     #[schema(value_type = String)]

@@ -198,14 +198,14 @@ async fn replace(tx: &mut Tx, id: OrderId, order: &NewOrder, now: Timestamp) -> 
 const OF_PERSON: &str = "SELECT * FROM shop_order WHERE person_id = $1 ORDER BY placed_at DESC, id DESC LIMIT $2";
 const TOTALS: &str = "SELECT currency, COUNT(*) AS orders, CAST(SUM(total_minor) AS BIGINT) AS total_minor,
        CAST(SUM(refunded_minor) AS BIGINT) AS refunded_minor
-     FROM shop_order WHERE flag IS NULL AND placed_at >= $1 AND placed_at < $2 GROUP BY currency ORDER BY currency";
+     FROM shop_order WHERE flag IS NULL AND source <> 'page' AND placed_at >= $1 AND placed_at < $2 GROUP BY currency ORDER BY currency";
 
 /// A person's orders, newest first.
 pub async fn of_person(db: &Db, person: PersonId, limit: i64) -> sqlx::Result<Vec<Order>> {
     read!(*db, |c| sqlx::query_as::<_, Order>(OF_PERSON).bind(person).bind(limit).fetch_all(c).await)
 }
 
-/// Sums by currency of the plausible orders placed in `from..to`.
+/// Sums by currency of the plausible orders that a server or an import vouches for, placed in `from..to`.
 pub async fn totals(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<Totals>> {
     read!(*db, |c| sqlx::query_as::<_, Totals>(TOTALS).bind(from).bind(to).fetch_all(c).await)
 }
