@@ -16,7 +16,8 @@ use crate::platform::http::{ApiError, ApiResult, Problem, observe};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Platform, telemetry};
 use crate::{
-    adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, recommend, touches, tracking,
+    adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, privacy, recommend, touches,
+    tracking,
 };
 
 /// What the server holds beside the platform: everything with a life of its own.
@@ -56,6 +57,7 @@ pub fn routes(config: &mut ServiceConfig) {
     people::routes(config);
     catalog::routes(config);
     events::routes(config);
+    privacy::routes(config);
     touches::routes(config);
     audience::routes(config);
     recommend::routes(config);
@@ -118,6 +120,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         people::openapi(),
         catalog::openapi(),
         events::openapi(),
+        privacy::openapi(),
         audience::openapi(),
         copywriter::openapi(),
         creative::openapi(),

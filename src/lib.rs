@@ -15,6 +15,7 @@ pub mod people;
 pub mod touches;
 
 pub mod audience;
+pub mod privacy;
 pub mod recommend;
 
 pub mod copywriter;

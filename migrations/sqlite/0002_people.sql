@@ -36,6 +36,15 @@ CREATE TABLE person_identity (
 );
 CREATE INDEX person_identity_person ON person_identity (person_id);
 
+-- An erase goes through everybody who became part of the person.
+CREATE INDEX person_merged ON person (merged_into) WHERE merged_into IS NOT NULL;
+
+-- Names (external ids, addresses) of erased people, as keyed hashes: an old file does not bring them back, and nobody can read who they were.
+CREATE TABLE person_tombstone (
+    name_hash TEXT PRIMARY KEY,
+    erased_at BIGINT NOT NULL
+);
+
 -- Consent is a history of changes: a repeated answer moves confirmed_at of its row. The row that was confirmed last holds per channel, and
 -- is copied to person.*_consent.
 CREATE TABLE consent_log (

@@ -28,6 +28,7 @@ pub use service::{
     list, matching, members, overlap, resolve, sample, sizes, snapshot, update,
 };
 pub use sql::Bind;
+pub use store::forget_people;
 
 /// HTTP routes of this slice.
 pub fn routes(config: &mut ServiceConfig) {

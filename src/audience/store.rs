@@ -127,6 +127,16 @@ pub(super) async fn start(tx: &mut Tx, segment: SegmentId, version: i64, as_of: 
         sqlx::query_as::<_, SnapshotRow>(SNAPSHOT).bind(id).fetch_one(&mut *c).await
     })
 }
+const FORGET: &str = "DELETE FROM segment_member WHERE person_id = $1 AND snapshot_id IN (SELECT id FROM segment_snapshot)";
+
+/// Takes erased people out of every snapshot: being in one tells what they did. The sizes stay.
+pub async fn forget_people(tx: &mut Tx, people: &[PersonId]) -> sqlx::Result<()> {
+    for person in people {
+        on!(&mut *tx, |c| sqlx::query(FORGET).bind(*person).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
 /// Adds members and moves the cursor, in one transaction. False where somebody else has moved it since.
 pub(super) async fn add(tx: &mut Tx, id: SnapshotId, from: PersonId, people: &[PersonId], to: PersonId) -> sqlx::Result<bool> {
     let ids: Vec<i64> = people.iter().map(|p| p.0).collect();

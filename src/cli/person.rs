@@ -5,7 +5,7 @@ use clap::Subcommand;
 
 use crate::platform::Platform;
 use crate::platform::ids::PersonId;
-use crate::{events, people};
+use crate::{events, people, privacy};
 
 #[derive(Debug, Subcommand)]
 pub enum PersonCommand {
@@ -33,7 +33,7 @@ pub async fn run(command: PersonCommand, platform: &Platform) -> anyhow::Result<
     match command {
         PersonCommand::Show { person } => show(platform, id_of(platform, &person).await?).await,
         PersonCommand::Export { person } => {
-            let file = events::export(&platform.db, id_of(platform, &person).await?).await?;
+            let file = privacy::export(&platform.db, id_of(platform, &person).await?).await?;
             println!("{}", serde_json::to_string_pretty(&file)?);
             Ok(())
         }
@@ -76,7 +76,7 @@ async fn show(platform: &Platform, id: PersonId) -> anyhow::Result<()> {
 }
 
 async fn erase(platform: &Platform, id: PersonId, yes: bool) -> anyhow::Result<()> {
-    let file = events::export(&platform.db, id).await?;
+    let file = privacy::export(&platform.db, id).await?;
     let (events, orders, names) = (file.events.len(), file.orders.len(), file.profile.identities.len());
     if !yes {
         println!(
@@ -84,7 +84,7 @@ async fn erase(platform: &Platform, id: PersonId, yes: bool) -> anyhow::Result<(
         );
         return Ok(());
     }
-    crate::events::erase(platform, id).await?;
+    privacy::erase(platform, id).await?;
     println!("{id} is erased: {names} names dropped, {events} events blanked, {orders} orders kept without a name.");
     Ok(())
 }

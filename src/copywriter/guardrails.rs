@@ -551,7 +551,8 @@ mod tests {
 
     fn claims_in(title: &str, body: &str) -> Vec<String> {
         let brief = Brief { title: title.into(), ..brief(Locale::En) };
-        let copy = Copy { subject: "For you".into(), headline: "For you".into(), body: body.into(), cta: "Have a look".into(), ..Copy::default() };
+        let copy =
+            Copy { subject: "For you".into(), headline: "For you".into(), body: body.into(), cta: "Have a look".into(), ..Copy::default() };
         check(&copy, &brief).into_iter().filter(|f| f.kind == FindingKind::Claim).map(|f| f.text).collect()
     }
 

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use super::brand::BrandKit;
-use super::email::{EmailError, EmailTemplate, MailContext, RenderedEmail};
+use super::email::{EmailError, EmailTemplate, MailContext, RenderedEmail, to_html};
 use crate::copywriter::title;
 
 /// Most bytes of a template's source.
@@ -46,7 +46,11 @@ impl CustomTemplate {
         check(mjml)?;
         check(text)?;
         check_mjml(mjml)?;
-        Ok(Self { compiled: EmailTemplate::compile(mjml, text, brand)? })
+        let html = to_html(mjml)?;
+        // Compiling decodes entities: what was `&#123;{` in the source is a tag now, and `java&#115;cript:` an address.
+        check_tags(&html)?;
+        check_addresses(&html)?;
+        Ok(Self { compiled: EmailTemplate::of_html(&html, text, brand)? })
     }
 
     pub fn render(&self, context: &MailContext) -> Result<RenderedEmail, TemplateError> {
@@ -88,6 +92,10 @@ pub fn check(source: &str) -> Result<(), TemplateError> {
     if source.len() > MAX_SOURCE {
         return Err(TemplateError::TooLong(source.len()));
     }
+    check_tags(source)
+}
+
+fn check_tags(source: &str) -> Result<(), TemplateError> {
     let mut open: Vec<&str> = Vec::new();
     let mut blocks = 0;
     let mut at = 0;
@@ -233,6 +241,42 @@ fn expression(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Attributes that a mail program or a browser may follow.
+const ADDRESSES: &str =
+    r#"(?i)[\s"'/](href|src|srcset|action|formaction|background|poster|cite|data)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>"']+))"#;
+
+/// Every address in the compiled HTML is a web or mail address, or one of the mail's own links: a title or a text of the catalogue is none.
+fn check_addresses(html: &str) -> Result<(), TemplateError> {
+    let Ok(pattern) = regex::Regex::new(ADDRESSES) else { return Ok(()) };
+    for found in pattern.captures_iter(html) {
+        let value = found.get(2).or_else(|| found.get(3)).or_else(|| found.get(4)).map_or("", |m| m.as_str());
+        let value = html_escape::decode_html_entities(value);
+        let value = value.trim();
+        let lower = value.to_ascii_lowercase();
+        let own = value.strip_prefix("{{").and_then(|rest| rest.split_once("}}")).is_some_and(|(inner, _)| is_link(inner.trim()));
+        let plain = value.is_empty() || ["https://", "http://", "mailto:", "tel:", "#"].iter().any(|start| lower.starts_with(start));
+        if !own && !plain {
+            let shown: String = value.chars().take(60).collect();
+            let why = format!("“{shown}” is no address for a mail: https, http, mailto, tel, or one of the mail's own links");
+            return Err(TemplateError::NotAllowed { line: 0, why });
+        }
+    }
+    Ok(())
+}
+
+/// `product.url`, `more[1].image_url`, `links.unsubscribe`: addresses that we made ourselves or checked.
+fn is_link(expression: &str) -> bool {
+    let Some((of, field)) = expression.rsplit_once('.') else { return false };
+    match of {
+        "links" => field.chars().all(|c| c.is_ascii_alphabetic() || c == '_'),
+        "product" | "item" => matches!(field, "url" | "image_url"),
+        _ => {
+            of.strip_prefix("more[").and_then(|n| n.strip_suffix(']')).is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()))
+                && matches!(field, "url" | "image_url")
+        }
+    }
+}
+
 /// MJML without scripts, includes, forms or handlers, and not absurdly deep.
 fn check_mjml(source: &str) -> Result<(), TemplateError> {
     let lower = source.to_lowercase();
@@ -361,6 +405,30 @@ mod tests {
             "<style>@import url(x)</style>",
         ] {
             assert!(CustomTemplate::compile(&wrap(hostile), "x", &BrandKit::default()).is_err(), "{hostile}");
+        }
+        // What compiling turns into tags or addresses.
+        for hostile in [
+            "&#123;&#123; __tera_context &#125;&#125;",
+            "&#123;{ config.secret }}",
+            "&lbrace;% for i in range(end=1000000000) %&rbrace;x&lbrace;% endfor %&rbrace;",
+            "{&#x7b; get_env(name='PATH') }}",
+            "<a href=\"java&#115;cript:alert(1)\">x</a>",
+            "<a href=\"java\tscript:alert(1)\">x</a>",
+            "<a href=\" \u{1}javascript:alert(1)\">x</a>",
+            "<a href=\"data:image/svg+xml,x\">x</a>",
+            "<a href=\"//evil.example/\">x</a>",
+            "<a href=\"{{ product.title }}\">x</a>",
+            "<a href=\"{{ copy.body }}\">x</a>",
+            "<img src=\"{{ product.title }}\">",
+            "<img src=\"file:///etc/passwd\">",
+        ] {
+            assert!(CustomTemplate::compile(&wrap(hostile), "x", &BrandKit::default()).is_err(), "{hostile}");
+        }
+        for honest in [
+            "<a href=\"{{ product.url }}\">x</a> <a href='{{ links.unsubscribe }}'>y</a> <img src=\"{{ more[0].image_url }}\">",
+            "<a href=\"https://shop.example/a?b=1&amp;c=2\">x</a> <a href=\"mailto:ask@shop.example\">z</a> <a href=\"#top\">t</a>",
+        ] {
+            assert!(CustomTemplate::compile(&wrap(honest), "x", &BrandKit::default()).is_ok(), "{honest}");
         }
         assert!(matches!(check(&"x".repeat(MAX_SOURCE + 1)), Err(TemplateError::TooLong(_))));
         assert!(CustomTemplate::compile(&wrap(&"<b>".repeat(5_000)), "x", &BrandKit::default()).is_err());

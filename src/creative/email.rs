@@ -210,9 +210,13 @@ impl EmailTemplate {
 
     /// MJML and a text part, both with `{{ … }}` for the person's values, made ready. No file or address is read.
     pub fn compile(mjml: &str, text: &str, brand: &BrandKit) -> Result<Self, EmailError> {
-        let html = to_html(mjml)?;
+        Self::of_html(&to_html(mjml)?, text, brand)
+    }
+
+    /// As [`EmailTemplate::compile`], from HTML that is ready but for the person's values.
+    pub(super) fn of_html(html: &str, text: &str, brand: &BrandKit) -> Result<Self, EmailError> {
         let mut tera = Tera::new();
-        tera.add_raw_templates([("mail.html", html.as_str()), ("mail.txt", text)])?;
+        tera.add_raw_templates([("mail.html", html), ("mail.txt", text)])?;
         let mut base = Context::new();
         base.insert("shop", &brand.name);
         base.insert("postal_address", &title::one_line(&brand.postal_address));
@@ -252,7 +256,7 @@ fn escaped(brand: &BrandKit) -> serde_json::Value {
 }
 
 /// MJML to HTML with inlined styles. Neither includes nor remote or local style sheets are followed.
-fn to_html(mjml: &str) -> Result<String, EmailError> {
+pub(super) fn to_html(mjml: &str) -> Result<String, EmailError> {
     let parsed = mrml::parse(mjml).map_err(|e| EmailError::Mjml(e.to_string()))?;
     let options = mrml::prelude::render::RenderOptions { disable_comments: true, social_icon_origin: None, fonts: HashMap::new() };
     let html = parsed.element.render(&options).map_err(|e| EmailError::Mjml(e.to_string()))?;

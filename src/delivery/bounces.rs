@@ -55,9 +55,20 @@ pub fn without_addresses(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ").chars().take(MAX_DIAGNOSTIC_CHARS).collect()
 }
 
-/// The table counts by address without holding any: erasing a person leaves nothing to erase here.
+/// The table counts by address without holding any.
 fn hashed(address: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(address.as_bytes())))
+}
+
+const FORGET: &str = "UPDATE bounce SET email_key = '', diagnostic = NULL WHERE email_key = $1";
+
+/// An erased person's addresses: a hash without a key could be guessed, so it goes; the counts stay.
+pub async fn forget_addresses(tx: &mut Tx, emails: &[String]) -> sqlx::Result<()> {
+    for email in emails {
+        let key = hashed(email);
+        on!(&mut *tx, |c| sqlx::query(FORGET).bind(key.as_str()).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(())
 }
 
 /// Who the touches of these bounces went to; asked before the transaction.

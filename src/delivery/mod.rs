@@ -18,6 +18,7 @@ pub mod wire;
 use actix_web::web::ServiceConfig;
 
 pub use api::{openapi, take as take_bounces};
+pub use bounces::forget_addresses;
 
 use crate::job;
 use crate::platform::queue::JobSpec;

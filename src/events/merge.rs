@@ -1,9 +1,8 @@
-//! Merging and erasing people, through every slice that holds facts about them.
+//! Merging and forgetting people, through every slice that holds facts about them.
 
 use super::model::EventError;
 use super::{orders, store};
 use crate::people::{self, Ids, Trust};
-use crate::platform::Platform;
 use crate::platform::clock::Timestamp;
 use crate::platform::db::Tx;
 use crate::platform::ids::PersonId;
@@ -32,15 +31,10 @@ pub(super) async fn merged(tx: &mut Tx, from: PersonId, into: PersonId, now: Tim
     Ok(())
 }
 
-/// Erases a person everywhere: profile, names, traits, properties of events; orders keep their money and lose the person; what was planned
-/// for them is cancelled. Idempotent.
-pub async fn erase(platform: &Platform, person: PersonId) -> Result<(), EventError> {
-    let now = platform.now();
-    let mut tx = platform.db.begin().await?;
-    people::erase(&mut tx, person, now).await?;
-    store::blank_person(&mut tx, person).await?;
-    orders::forget_person(&mut tx, person, now).await?;
-    touches::forget_person(&mut tx, person, now).await?;
-    tx.commit().await?;
-    Ok(())
+/// An erased person's part of this slice and of `touches`: events keep what happened and when, orders their money without the person, and
+/// what was planned is cancelled. `privacy::erase` calls this.
+pub async fn forget_person(tx: &mut Tx, person: PersonId, now: Timestamp) -> sqlx::Result<()> {
+    store::blank_person(tx, person).await?;
+    orders::forget_person(tx, person, now).await?;
+    touches::forget_person(tx, person, now).await
 }

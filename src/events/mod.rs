@@ -1,13 +1,12 @@
 //! Events: immutable facts, how they come in (Segment spec), and the orders that some of them add up to.
 //!
-//! This slice also carries out what concerns a person across all facts: merging profiles, erasure, export, computed traits.
+//! This slice also carries out what concerns a person across all facts: merging profiles, forgetting them, computed traits.
 
 mod commerce;
 pub mod ingest;
 mod merge;
 mod model;
 pub mod orders;
-mod privacy;
 mod prune;
 mod store;
 mod traits;
@@ -18,22 +17,18 @@ use crate::job;
 use crate::platform::queue::JobSpec;
 
 pub use ingest::Ingest;
-pub use merge::{erase, merge, resolve};
+pub use merge::{forget_person, merge, resolve};
 pub use model::{Event, EventError, NewEvent, name};
-pub use privacy::{PersonFile, export};
 pub use store::{count, insert_many, timeline};
 pub use traits::{enqueue_traits, refresh_traits};
 
 /// HTTP routes of this slice.
 pub fn routes(config: &mut ServiceConfig) {
     ingest::routes(config);
-    privacy::routes(config);
 }
 
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = ingest::openapi();
-    document.merge(privacy::openapi());
-    document
+    ingest::openapi()
 }
 
 /// Jobs of this slice.

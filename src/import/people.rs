@@ -251,6 +251,7 @@ fn tags(cell: &str) -> Vec<Value> {
 /// Writes rows of distinct people. Strangers get their consent with the profile; of people known before every answer is held against what
 /// was answered last.
 async fn write(platform: &Platform, rows: Vec<Row>, report: &mut Report, refusals: &mut Refusals) -> Result<(), ImportError> {
+    let rows = without_erased(platform, rows, refusals).await?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -279,6 +280,18 @@ async fn write(platform: &Platform, rows: Vec<Row>, report: &mut Report, refusal
         }
         other => other,
     }
+}
+
+/// Refuses the rows of people who were erased.
+async fn without_erased(platform: &Platform, rows: Vec<Row>, refusals: &mut Refusals) -> Result<Vec<Row>, ImportError> {
+    let names: Vec<Identity> = rows.iter().flat_map(|r| identities(&r.person)).collect();
+    let erased = people::erased_among(&platform.db, &platform.signer, &names).await?;
+    if erased.is_empty() {
+        return Ok(rows);
+    }
+    let (gone, rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|r| identities(&r.person).iter().any(|n| erased.contains_key(n)));
+    gone.iter().for_each(|row| refusals.add(row.line, Code::Erased));
+    Ok(rest)
 }
 
 async fn write_batch(platform: &Platform, rows: &[Row], report: &mut Report) -> Result<(), ImportError> {

@@ -53,6 +53,7 @@ codes! {
     BadEmail "bad_email" "it is not an e-mail address",
     NoIdentity "no_identity" "neither an address nor an id",
     BadValue "bad_value" "a value breaks a rule",
+    Erased "erased" "this person was erased, and a file does not bring them back",
 }
 
 /// One refused row.

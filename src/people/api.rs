@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::OpenApi as _;
 
-use super::model::{Consent, NewPerson, PeopleError, Person};
-use super::{profile, store};
+use super::model::{Consent, Identity, NewPerson, PeopleError, Person};
+use super::{profile, store, tombstone};
 use crate::account::{Guarded, scope};
 use crate::platform::Platform;
 use crate::platform::clock::Timestamp;
@@ -126,14 +126,19 @@ async fn list(
     Ok(HttpResponse::Ok().json(Page { items, next }))
 }
 
-/// Creates a person, or changes the one that these ids lead to.
+/// Creates a person, or changes the one that these ids lead to. 409 `person_erased` where one of the ids belonged to somebody erased.
 #[utoipa::path(post, path = "/v1/people", tag = "people", security(("bearer" = []), ("basic" = [])), request_body = PersonBody,
-    responses((status = 200, body = Person), (status = 422, body = Problem)))]
+    responses((status = 200, body = Person), (status = 409, body = Problem), (status = 422, body = Problem)))]
 async fn upsert(_: Guarded<scope::Manage>, platform: web::Data<Platform>, body: Body<PersonBody>) -> ApiResult {
     let new = body.into_inner().into_new()?;
     let now = platform.now();
+    let names: Vec<Identity> =
+        new.external_id.clone().map(Identity::External).into_iter().chain(new.email.as_deref().and_then(Identity::email)).collect();
     for attempt in 1.. {
         let mut tx = platform.db.begin().await?;
+        if !tombstone::erased_among_in(&mut tx, &platform.signer, &names).await?.is_empty() {
+            return Err(PeopleError::Erased.into());
+        }
         match profile::bulk_upsert(&mut tx, std::slice::from_ref(&new), now).await {
             Ok(ids) => {
                 tx.commit().await?;

@@ -9,6 +9,7 @@ mod model;
 mod profile;
 mod resolve;
 mod store;
+mod tombstone;
 mod traits;
 
 use actix_web::web::ServiceConfig;
@@ -17,7 +18,7 @@ use crate::platform::queue::JobSpec;
 
 pub use api::openapi;
 pub use consent::{Answer, Answered, Suppression, answer, release, set_consent, set_consents, suppress, suppressed, suppression};
-pub use export::{Export, erase, export};
+pub use export::{Erased, Export, erase, export};
 pub use model::{
     Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
     strip_nul,
@@ -25,9 +26,10 @@ pub use model::{
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
 pub use store::{anonymous_page, count, find, find_in, find_many, get, get_many, ids_after, link_name, list};
+pub use tombstone::{erased_among, erased_among_in, welcome_back};
 pub use traits::{Traits, put_traits, traits_many};
 
-/// HTTP routes of this slice. Erasing and exporting a person, which touch events as well, are routes of `events`.
+/// HTTP routes of this slice. Erasing and exporting a person, which touch every slice, are routes of `privacy`.
 pub fn routes(config: &mut ServiceConfig) {
     api::routes(config);
 }

@@ -27,6 +27,8 @@ pub enum PeopleError {
     NoIdentity,
     #[error("there is no such person")]
     NotFound,
+    #[error("this id or address belonged to a person who was erased; only a new sign-up of their own (POST /v1/identify) begins again")]
+    Erased,
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -52,6 +54,7 @@ impl From<PeopleError> for ApiError {
             PeopleError::Invalid { field, detail } => ApiError::invalid(field, detail),
             PeopleError::NoIdentity => ApiError::invalid("external_id", e.to_string()),
             PeopleError::NotFound => ApiError::not_found("person"),
+            PeopleError::Erased => ApiError::conflict("person_erased", e.to_string()),
             PeopleError::Database(e) => e.into(),
         }
     }

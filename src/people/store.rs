@@ -369,3 +369,17 @@ pub(super) async fn blank(tx: &mut Tx, id: PersonId, now: i64) -> sqlx::Result<(
         sqlx::query(BLANK).bind(id).bind(now).bind(None::<PersonId>).execute(&mut *c).await.map(|_| ())
     })
 }
+
+const WITH_MERGED: &str = "WITH RECURSIVE part (id) AS (SELECT id FROM person WHERE id = $1
+       UNION SELECT p.id FROM person p JOIN part ON p.merged_into = part.id) SELECT id FROM part ORDER BY id";
+
+/// A person and everybody who became part of them.
+pub(super) async fn with_merged(tx: &mut Tx, id: PersonId) -> sqlx::Result<Vec<PersonId>> {
+    on!(tx, |c| sqlx::query_scalar(WITH_MERGED).bind(id).fetch_all(&mut *c).await)
+}
+
+/// Every name of a person.
+pub(super) async fn names_in(tx: &mut Tx, id: PersonId) -> sqlx::Result<Vec<Identity>> {
+    let rows: Vec<(String, String)> = on!(tx, |c| sqlx::query_as(IDENTITIES_OF).bind(id).fetch_all(&mut *c).await)?;
+    Ok(rows.into_iter().filter_map(|(kind, value)| Identity::from_parts(&kind, value)).collect())
+}

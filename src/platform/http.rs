@@ -192,7 +192,11 @@ pub async fn observe(
     metrics::counter!("marquee_http_requests_total", "route" => route.clone(), "method" => method, "status" => status.to_string())
         .increment(1);
     metrics::histogram!("marquee_http_request_seconds", "route" => route).record(started.elapsed().as_secs_f64());
-    let mut response = result?;
+    let response = result?;
+    let mut response = match foreign_error(&response) {
+        Some(error) => response.into_response(error.error_response()).map_into_right_body(),
+        None => response.map_into_left_body(),
+    };
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID_HEADER.clone(), value);
@@ -203,6 +207,24 @@ pub async fn observe(
     }
     response.request().extensions_mut().insert(());
     Ok(response)
+}
+
+/// What the server's own parts refuse (a body over its limit, a method that is not there), said as everything else is said.
+fn foreign_error<B>(response: &ServiceResponse<B>) -> Option<ApiError> {
+    let status = response.status();
+    let inner = response.response();
+    let bare = inner.error().is_some_and(|e| e.as_error::<ApiError>().is_none())
+        || (status == StatusCode::METHOD_NOT_ALLOWED && !inner.headers().contains_key(header::CONTENT_TYPE));
+    if !status.is_client_error() || !bare {
+        return None;
+    }
+    let words = inner.error().map(ToString::to_string).unwrap_or_default();
+    Some(match status {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large("The body is larger than this address takes."),
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(status, "method_not_allowed", "This address does not take this method."),
+        StatusCode::REQUEST_TIMEOUT => ApiError::new(status, "timeout", "The body did not come in time."),
+        _ => ApiError::new(status, "bad_request", format!("The request cannot be read: {words}.")),
+    })
 }
 
 /// Most rows on one page.

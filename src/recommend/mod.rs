@@ -33,10 +33,12 @@ use crate::platform::{Db, Platform, Timestamp};
 
 pub use chooser::Chooser;
 pub use rules::ChoiceRules;
+pub use store::forget_people;
 
 /// One product chosen for one person.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Pick {
+    #[schema(value_type = String)]
     pub product_id: ProductId,
     /// Comparable within one person's list only; higher is better.
     pub score: f64,
@@ -59,6 +61,11 @@ pub async fn picks_for(db: &Db, people: &[PersonId], n: usize) -> sqlx::Result<H
         }
     }
     Ok(found)
+}
+
+/// The stored picks of one person's own, for the file of everything that is kept about them.
+pub async fn own_picks(db: &Db, person: PersonId) -> sqlx::Result<Vec<Pick>> {
+    Ok(store::picks(db, &[person], usize::from(u16::MAX)).await?.remove(&person).unwrap_or_default())
 }
 
 /// What suits anybody: the best of what sells now, best first, at most `n`.

@@ -48,11 +48,13 @@ pub(super) async fn picks(db: &Db, people: &[PersonId], n: usize) -> sqlx::Resul
 const PICKS_DELETE: &str = "DELETE FROM pick WHERE person_id >= $1 AND person_id <= $2";
 const PICKS_INSERT_SQLITE: &str = "INSERT INTO pick (person_id, rank, product_id, score, reason, model_id, as_of)
      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),
-            json_extract(value, '$[4]'), $2, $3 FROM json_each($1)";
+            json_extract(value, '$[4]'), $2, $3 FROM json_each($1)
+     WHERE json_extract(value, '$[0]') = 0 OR json_extract(value, '$[0]') IN (SELECT id FROM person WHERE erased_at IS NULL)";
 const PICKS_INSERT_POSTGRES: &str = "INSERT INTO pick (person_id, rank, product_id, score, reason, model_id, as_of)
-     SELECT t.*, $6, $7 FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::DOUBLE PRECISION[], $5::TEXT[]) AS t";
+     SELECT t.*, $6, $7 FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::DOUBLE PRECISION[], $5::TEXT[]) AS t (person_id, rank, product_id, score, reason)
+     WHERE t.person_id = 0 OR t.person_id IN (SELECT id FROM person WHERE erased_at IS NULL)";
 
-/// Puts new picks in the place of all picks of the people `from..=to`.
+/// Puts new picks in the place of all picks of the people `from..=to`. Who was erased while they were chosen gets none.
 pub(super) async fn replace_picks(
     tx: &mut Tx,
     from: i64,
@@ -81,6 +83,16 @@ pub(super) async fn replace_picks(
                 .execute(&mut **tx)
                 .await?;
         }
+    }
+    Ok(())
+}
+
+const PICKS_FORGET: &str = "DELETE FROM pick WHERE person_id = $1";
+
+/// Drops the picks of erased people: their reasons name purchases.
+pub async fn forget_people(tx: &mut Tx, people: &[PersonId]) -> sqlx::Result<()> {
+    for person in people {
+        on!(&mut *tx, |c| sqlx::query(PICKS_FORGET).bind(*person).execute(&mut *c).await.map(|_| ()))?;
     }
     Ok(())
 }

@@ -49,6 +49,7 @@ const RANKS: &[(&str, u8)] = &[
     ("adserver", 9),
     ("tracking", 10),
     ("attribution", 11),
+    ("privacy", 11),
     ("import", 12),
     ("demo", 13),
     ("app", 14),

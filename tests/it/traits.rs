@@ -195,7 +195,7 @@ both_engines!(a_run_that_was_cut_off_goes_on_where_it_stopped, |shop| {
     assert_eq!(events::refresh_traits(&shop.platform, START).await.expect("job"), 2);
     assert_eq!(events::refresh_traits(&shop.platform, START).await.expect("job"), 6, "a finished one starts anew");
     // Somebody erased meanwhile gets none.
-    events::erase(&shop.platform, ids[0]).await.expect("erase");
+    marquee::privacy::erase(&shop.platform, ids[0]).await.expect("erase");
     assert_eq!(events::refresh_traits(&shop.platform, START.plus_secs(1)).await.expect("job"), 5);
     assert!(!all_traits(&shop, &ids).await.contains_key(&ids[0]));
     let mut tx = db.begin().await.expect("begin");

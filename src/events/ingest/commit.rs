@@ -15,6 +15,7 @@ use crate::platform::Platform;
 use crate::platform::clock::{MINUTE_US, Timestamp};
 use crate::platform::db::{Tx, Urgency};
 use crate::platform::ids::{EventId, PersonId, ProductId};
+use crate::platform::token::Signer;
 
 /// Messages in one transaction: keeps it short on SQLite, which has one writer.
 const MESSAGES_PER_COMMIT: usize = 1000;
@@ -66,7 +67,7 @@ impl Committer {
         let mut attempt = 1;
         loop {
             let mut tx = self.platform.db.begin_as(Urgency::Tracking).await?;
-            let done = match store_all(&mut tx, messages, products, self.platform.now()).await {
+            let done = match store_all(&mut tx, messages, products, &self.platform).await {
                 Ok(outcomes) => tx.commit().await.map(|()| outcomes).map_err(EventError::from),
                 Err(e) => {
                     tx.rollback().await.ok();
@@ -127,13 +128,18 @@ async fn store_all(
     tx: &mut Tx,
     messages: &[Message],
     products: &HashMap<String, ProductId>,
-    now: Timestamp,
+    platform: &Platform,
 ) -> Result<Vec<Outcome>, EventError> {
+    let now = platform.now();
     let keys: Vec<_> = messages.iter().map(|m| m.key).collect();
     let mut fresh = store::take_keys(tx, &keys, now).await?;
     // The first message of a key is the one that counts.
     let new: Vec<usize> = (0..messages.len()).filter(|i| fresh.remove(&messages[*i].key)).collect();
     let mut outcomes = vec![Outcome::Duplicate; messages.len()];
+    let (new, nameless) = erased_apart(tx, &platform.signer, messages, new).await?;
+    for i in &nameless {
+        outcomes[*i] = Outcome::Accepted(vec![NOTE_ERASED.to_owned()]);
+    }
     let requests: Vec<Request> = new
         .iter()
         .map(|i| Request { ids: messages[*i].ids.clone(), trust: messages[*i].trust, seen_at: messages[*i].occurred_at })
@@ -159,8 +165,49 @@ async fn store_all(
     aliases(tx, messages, &new, &mut people, now).await?;
     profiles(tx, messages, &new, &people, &mut outcomes, now).await?;
     events(tx, messages, &new, &people, products).await?;
-    commerce(tx, messages, &new, &people, products, &mut outcomes, now).await?;
+    let mut buyers: Vec<(usize, Option<PersonId>)> = new.into_iter().zip(people.into_iter().map(Some)).collect();
+    buyers.extend(nameless.into_iter().map(|i| (i, None)));
+    buyers.sort_unstable_by_key(|(i, _)| *i);
+    commerce(tx, messages, &buyers, products, &mut outcomes, now).await?;
     Ok(outcomes)
+}
+
+const NOTE_ERASED: &str = "this person was erased: of this message only an order's or a refund's money was kept, without them. An identify call \
+     about a time after the erasure is a new sign-up, and begins with an empty profile";
+
+/// The names by which a message would find or make a person.
+fn names_of(message: &Message) -> Vec<Identity> {
+    let ids = &message.ids;
+    // What a public key says of an id beside an anonymous one links nothing, and needs no look.
+    let external = ids.external_id.clone().filter(|_| message.trust == Trust::Server || ids.anonymous_id.is_none());
+    let previous = message.previous_id.clone();
+    let names = external.into_iter().chain(previous).map(Identity::External);
+    names.chain(ids.email.as_deref().and_then(Identity::email)).collect()
+}
+
+/// Sets apart the messages that speak of somebody erased. A sign-up after the erasure brings its names back into use, for itself and for what
+/// follows.
+async fn erased_apart(tx: &mut Tx, signer: &Signer, messages: &[Message], new: Vec<usize>) -> Result<(Vec<usize>, Vec<usize>), EventError> {
+    let names: Vec<Identity> = new.iter().flat_map(|i| names_of(&messages[*i])).collect();
+    let mut erased = people::erased_among_in(tx, signer, &names).await?;
+    if erased.is_empty() {
+        return Ok((new, Vec::new()));
+    }
+    let (mut kept, mut nameless) = (Vec::with_capacity(new.len()), Vec::new());
+    for i in new {
+        let message = &messages[i];
+        let hits: Vec<Identity> = names_of(message).into_iter().filter(|n| erased.contains_key(n)).collect();
+        if hits.is_empty() {
+            kept.push(i);
+        } else if message.signs_up && hits.iter().all(|n| erased.get(n).is_some_and(|at| message.occurred_at > *at)) {
+            people::welcome_back(tx, signer, &hits).await?;
+            erased.retain(|n, _| !hits.contains(n));
+            kept.push(i);
+        } else {
+            nameless.push(i);
+        }
+    }
+    Ok((kept, nameless))
 }
 
 /// Alias calls: the previous id becomes a name of the person, with everything behind it.
@@ -251,21 +298,20 @@ async fn events(
 async fn commerce(
     tx: &mut Tx,
     messages: &[Message],
-    new: &[usize],
-    people: &[PersonId],
+    buyers: &[(usize, Option<PersonId>)],
     products: &HashMap<String, ProductId>,
     outcomes: &mut [Outcome],
     now: Timestamp,
 ) -> Result<(), EventError> {
-    let whole = |order: &NewOrder, person: PersonId| {
-        let mut order = NewOrder { person_id: Some(person), ..order.clone() };
+    let whole = |order: &NewOrder, person: Option<PersonId>| {
+        let mut order = NewOrder { person_id: person, ..order.clone() };
         for line in &mut order.lines {
             line.product_id = products.get(&line.sku).copied();
         }
         order
     };
     let mut completed = Vec::new();
-    for (i, person) in new.iter().zip(people) {
+    for (i, person) in buyers {
         if let Some(Commerce::Completed(order)) = &messages[*i].commerce {
             completed.push(whole(order, *person));
         }
@@ -273,7 +319,7 @@ async fn commerce(
     if !completed.is_empty() {
         orders::bulk_record(tx, &completed, now).await?;
     }
-    for (i, person) in new.iter().zip(people) {
+    for (i, person) in buyers {
         match &messages[*i].commerce {
             Some(Commerce::Updated(order)) => {
                 orders::update(tx, &whole(order, *person), now).await?;

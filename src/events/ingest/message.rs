@@ -71,6 +71,8 @@ pub struct Message {
     pub profile: NewPerson,
     pub event: Option<EventPart>,
     pub commerce: Option<Commerce>,
+    /// An identify call of the shop's server: somebody signs up, or in.
+    pub signs_up: bool,
     /// Of an alias call: the id that was used before.
     pub previous_id: Option<String>,
     pub notes: Vec<String>,
@@ -106,6 +108,7 @@ pub fn read(value: Value, kind: Option<Kind>, envelope: &Envelope) -> Result<Mes
         profile: NewPerson::default(),
         event: None,
         commerce: None,
+        signs_up: kind == Kind::Identify && envelope.trust == Trust::Server,
         previous_id: None,
         notes: Vec::new(),
     };

@@ -48,8 +48,14 @@ async fn load_people(platform: &Platform, plan: &Plan, report: &mut Report) -> R
         let now = platform.now();
         let names: Vec<Vec<Identity>> = some.iter().map(|(n, _)| identities(plan, *n)).collect();
         let known = people::find_many(&platform.db, &names.concat()).await?;
+        let erased = people::erased_among(&platform.db, &platform.signer, &names.concat()).await?;
         let mut strangers = Vec::new();
         for ((number, first), names) in some.iter().zip(&names) {
+            // The money counts; the file does not bring its buyer back.
+            if names.iter().any(|n| erased.contains_key(n)) {
+                report.note("customers whose orders are kept without them, because they were erased", 1);
+                continue;
+            }
             match names.iter().find_map(|name| known.get(name)) {
                 Some(id) => {
                     ids.insert(*number, *id);
