@@ -21,7 +21,9 @@ mod people;
 mod platform;
 mod privacy;
 mod queue;
+
 mod recommend;
+mod replicas;
 mod segment_sdk;
 mod structure;
 mod touches;
