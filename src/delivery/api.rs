@@ -42,9 +42,9 @@ async fn post_bounce(_: Guarded<scope::Manage>, body: web::Bytes, platform: Data
 
 /// Records what a report says.
 pub async fn take(platform: &Platform, found: &[bounces::NewBounce]) -> sqlx::Result<Taken> {
-    let people = bounces::people_of(&platform.db, found).await?;
+    let known = bounces::known(platform, found).await?;
     let mut tx = platform.db.begin().await?;
-    let taken = bounces::record(&mut tx, found, &people).await?;
+    let taken = bounces::record(&mut tx, found, &known).await?;
     tx.commit().await?;
     Ok(taken)
 }

@@ -1,6 +1,6 @@
 //! Bounces and complaints, however they came in: kept once, shown on the touch, and the address suppressed where it deserves it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use super::verdict::BounceClass;
 use crate::on;
-use crate::people::{self, Channel, Consent};
+use crate::people::{self, Channel, Consent, Identity};
 use crate::platform::clock::DAY_US;
 use crate::platform::db::Tx;
 use crate::platform::ids::{PersonId, TouchId};
-use crate::platform::{Db, Timestamp};
+use crate::platform::{Platform, Timestamp};
 use crate::touches::{self, Actor, NewSignal, SignalKind};
 
 /// This many soft bounces of one address within [`SOFT_WINDOW_US`] suppress it.
@@ -71,21 +71,36 @@ pub async fn forget_addresses(tx: &mut Tx, emails: &[String]) -> sqlx::Result<()
     Ok(())
 }
 
-/// Who the touches of these bounces went to; asked before the transaction.
-pub async fn people_of(db: &Db, bounces: &[NewBounce]) -> sqlx::Result<HashMap<TouchId, PersonId>> {
+/// What must be known of the people behind bounces.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Who the touches of complaints went to.
+    people: HashMap<TouchId, PersonId>,
+    /// Addresses, as keys, of people who were erased: their late bounces must not write them down again.
+    erased: HashSet<String>,
+}
+
+/// Who these bounces are about; asked before the transaction.
+pub async fn known(platform: &Platform, bounces: &[NewBounce]) -> sqlx::Result<Known> {
+    let db = &platform.db;
+    let names: Vec<Identity> = bounces.iter().filter_map(|b| Identity::email(&b.email)).collect();
+    let erased = people::erased_among(db, &platform.signer, &names).await?;
+    let erased = erased.into_keys().filter_map(|n| if let Identity::Email(key) = n { Some(key) } else { None }).collect();
     let ids: Vec<TouchId> = bounces.iter().filter(|b| b.class == BounceClass::Complaint).filter_map(|b| b.touch).collect();
     let found = touches::get_many(db, &ids).await?;
-    Ok(found.into_iter().filter_map(|(id, touch)| Some((id, touch.person_id?))).collect())
+    Ok(Known { people: found.into_iter().filter_map(|(id, touch)| Some((id, touch.person_id?))).collect(), erased })
 }
 
 /// Records bounces; the same again changes nothing.
-pub async fn record(tx: &mut Tx, bounces: &[NewBounce], people: &HashMap<TouchId, PersonId>) -> sqlx::Result<Taken> {
+pub async fn record(tx: &mut Tx, bounces: &[NewBounce], known: &Known) -> sqlx::Result<Taken> {
     let mut taken = Taken::default();
     let mut signals = Vec::new();
     for bounce in bounces {
         let Some(address) = people::email_key(&bounce.email) else { continue };
-        let key = hashed(&address);
-        let diagnostic = bounce.diagnostic.as_deref().map(without_addresses);
+        let gone = known.erased.contains(&address);
+        // Of an erased person only the count is kept.
+        let key = if gone { String::new() } else { hashed(&address) };
+        let diagnostic = bounce.diagnostic.as_deref().filter(|_| !gone).map(without_addresses);
         let new = on!(&mut *tx, |c| {
             sqlx::query(INSERT)
                 .bind(bounce.touch)
@@ -107,11 +122,16 @@ pub async fn record(tx: &mut Tx, bounces: &[NewBounce], people: &HashMap<TouchId
         let words = [Some(bounce.class.as_str()), bounce.status.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
         if condemned(tx, bounce, &key).await? {
             let reason = if bounce.class == BounceClass::Complaint { "complaint" } else { "bounce" };
-            taken.suppressed += u64::from(people::suppress(tx, &address, reason, Some(&words), bounce.at).await?);
+            let suppressed = if gone {
+                people::suppress_hidden(tx, &address, reason, bounce.at).await?
+            } else {
+                people::suppress(tx, &address, reason, Some(&words), bounce.at).await?
+            };
+            taken.suppressed += u64::from(suppressed);
         }
         let Some(touch) = bounce.touch else { continue };
         let complaint = bounce.class == BounceClass::Complaint;
-        if let (true, Some(person)) = (complaint, people.get(&touch)) {
+        if let (true, Some(person)) = (complaint, known.people.get(&touch)) {
             match people::set_consent(tx, *person, Channel::Email, Consent::Unsubscribed, "complaint", bounce.at).await {
                 Ok(_) | Err(people::PeopleError::NotFound) => {}
                 Err(people::PeopleError::Database(e)) => return Err(e),
@@ -136,6 +156,10 @@ pub async fn record(tx: &mut Tx, bounces: &[NewBounce], people: &HashMap<TouchId
 async fn condemned(tx: &mut Tx, bounce: &NewBounce, key: &str) -> sqlx::Result<bool> {
     if bounce.class != BounceClass::Soft {
         return Ok(true);
+    }
+    // Of erased people nothing is counted by address.
+    if key.is_empty() {
+        return Ok(false);
     }
     let since = bounce.at.plus_us(-SOFT_WINDOW_US);
     let n: i64 = on!(tx, |c| sqlx::query_scalar(RECENT_SOFT).bind(key).bind(since).fetch_one(&mut *c).await)?;

@@ -4,7 +4,7 @@
 //! items share one commit. So at any instant at most as many touches are in `sending` as there are connections, which is what a crash can
 //! leave uncertain; and a mail costs one commit shared by all, not two of its own. The mark is durable before the first byte goes out.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -326,12 +326,13 @@ async fn commit(platform: &Platform, owner: &str, lease_us: i64, turns: Vec<Turn
     let ends: Vec<Finish> = turns.iter().filter_map(|t| t.done.as_ref().map(|d| d.finish.clone())).collect();
     let bounces: Vec<NewBounce> = turns.iter().filter_map(|t| t.done.as_ref()?.bounce.clone()).collect();
     let next: Vec<TouchId> = turns.iter().filter_map(|t| t.next).collect();
+    let known = if bounces.is_empty() { bounces::Known::default() } else { bounces::known(platform, &bounces).await? };
     let mut tx = platform.db.begin().await?;
     if !ends.is_empty() {
         touches::finish(&mut tx, owner, &ends, now).await?;
     }
     if !bounces.is_empty() {
-        bounces::record(&mut tx, &bounces, &HashMap::new()).await?;
+        bounces::record(&mut tx, &bounces, &known).await?;
     }
     let begun: HashSet<TouchId> = if next.is_empty() {
         HashSet::new()

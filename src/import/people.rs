@@ -260,6 +260,8 @@ async fn write(platform: &Platform, rows: Vec<Row>, report: &mut Report, refusal
         return Ok(());
     }
     match write_batch(platform, &rows, report).await {
+        // Somebody was erased in between: look again.
+        Err(ImportError::People(people::PeopleError::Erased)) => Box::pin(write(platform, rows, report, refusals)).await,
         // One profile would grow beyond a limit: find out which.
         Err(ImportError::People(people::PeopleError::Invalid { .. })) if rows.len() > 1 => {
             for row in rows {
@@ -318,6 +320,9 @@ async fn write_batch(platform: &Platform, rows: &[Row], report: &mut Report) -> 
     }
     let suppressed: Vec<(&str, &str)> = rows.iter().filter_map(|r| Some((r.person.email.as_deref()?, r.suppressed.as_deref()?))).collect();
     let mut tx = platform.db.begin().await?;
+    if !people::erased_among_in(&mut tx, &platform.signer, &names.concat()).await?.is_empty() {
+        return Err(people::PeopleError::Erased.into());
+    }
     let ids = people::bulk_upsert(&mut tx, &profiles, now).await?;
     let answered = people::answer(&mut tx, &later, now).await?;
     let mut silenced = 0;

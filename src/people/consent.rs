@@ -278,6 +278,15 @@ pub async fn suppress(tx: &mut Tx, email: &str, reason: &str, detail: Option<&st
     on!(tx, |c| sqlx::query(SUPPRESS).bind(key).bind(reason).bind(detail).bind(at).execute(&mut *c).await.map(|r| r.rows_affected() == 1))
 }
 
+/// As [`suppress`], for somebody who was erased: only the hash is kept.
+pub async fn suppress_hidden(tx: &mut Tx, email: &str, reason: &str, at: Timestamp) -> sqlx::Result<bool> {
+    let Some(key) = email_key(email) else { return Ok(false) };
+    let hash = hashed(&key);
+    on!(tx, |c| {
+        sqlx::query(SUPPRESS).bind(hash).bind(reason).bind(None::<String>).bind(at).execute(&mut *c).await.map(|r| r.rows_affected() == 1)
+    })
+}
+
 /// Takes an address off the list. Returns whether it was on it.
 pub async fn release(tx: &mut Tx, email: &str) -> sqlx::Result<bool> {
     let Some(key) = email_key(email) else { return Ok(false) };

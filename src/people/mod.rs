@@ -17,7 +17,9 @@ use actix_web::web::ServiceConfig;
 use crate::platform::queue::JobSpec;
 
 pub use api::openapi;
-pub use consent::{Answer, Answered, Suppression, answer, release, set_consent, set_consents, suppress, suppressed, suppression};
+pub use consent::{
+    Answer, Answered, Suppression, answer, release, set_consent, set_consents, suppress, suppress_hidden, suppressed, suppression,
+};
 pub use export::{Erased, Export, erase, export};
 pub use model::{
     Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,

@@ -8,6 +8,7 @@ use marquee::campaign::{
     self, Action, Campaign, CampaignError, Caps, ContactPolicy, Hours, NewCampaign, Plan, RunStatus, Schedule, Status, Verdict,
 };
 use marquee::catalog::{self, NewProduct};
+use marquee::events::orders;
 use marquee::people::{self, Channel, Consent, NewPerson};
 use marquee::platform::clock::{DAY_US, HOUR_US, MINUTE_US};
 use marquee::platform::ids::{CampaignId, PersonId, ProductId, RunId, SegmentId};
@@ -604,4 +605,49 @@ both_engines!(send_now_runs_a_draft_at_once, |shop| {
     campaign::plan_run(p, run, &context()).await.expect("planned");
     assert_eq!(deliver(p).await.len(), 5);
     assert!(matches!(campaign::send_now(p, made.id).await, Err(CampaignError::WrongState { .. })));
+});
+
+both_engines!(a_filtered_campaign_is_still_personal, |shop| {
+    let p = &shop.platform;
+    let w = world(p, 42, |_, _| {}).await;
+    // Tables and chairs are bought together, bowls and pots are; the garden lamp is what everybody buys. (sku-0 … sku-5.)
+    let mut tx = p.db.begin().await.expect("begin");
+    let bought: Vec<orders::NewOrder> = (0..40_usize)
+        .flat_map(|i| {
+            let pair: &[usize] = match i % 8 {
+                0 => &[0, 1],
+                1 => &[3, 4],
+                _ => &[2],
+            };
+            pair.iter().map(move |k| (i, *k))
+        })
+        .chain([(40, 0), (41, 3)])
+        .map(|(i, k)| orders::NewOrder {
+            order_ref: format!("o{i}-{k}"),
+            person_id: Some(w.people[i]),
+            placed_at: START.plus_us(-200 * DAY_US),
+            currency: Currency::EUR,
+            total_minor: 1_000,
+            lines: vec![orders::OrderLine {
+                product_id: Some(w.products[k]),
+                sku: format!("sku-{k}"),
+                title: String::new(),
+                quantity: 1,
+                unit_price_minor: 1_000,
+                flag: None,
+            }],
+            flag: None,
+            source: orders::Source::Server,
+        })
+        .collect();
+    orders::bulk_record(&mut tx, &bought, START).await.expect("orders");
+    tx.commit().await.expect("commit");
+    // No picks are stored, and the filter leaves out what is popular: who bought a table gets the chair, who bought a bowl the pot.
+    let filter = json!({ "choice": { "skus": ["sku-1", "sku-4", "sku-5"], "products": 1, "min_price_minor": 1 } });
+    let made = create(p, "Filtered", plan(w.segment, once(), filter)).await;
+    plan_all(p, made.id).await;
+    let touches = touches_of(p, made.id).await;
+    let shown = |person: PersonId| touches.iter().find(|t| t.person_id == Some(person)).expect("planned").product_ids.clone();
+    assert_eq!((shown(w.people[40]), shown(w.people[41])), (vec![w.products[1].0], vec![w.products[4].0]));
+    assert!(touches.iter().all(|t| [1, 4, 5].iter().any(|k| t.product_ids == [w.products[*k].0])), "within the filter");
 });

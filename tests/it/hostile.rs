@@ -678,6 +678,34 @@ both_engines!(a_page_cannot_make_up_sales, |shop| {
     assert_eq!(figures().await, (11, 11));
 });
 
+both_engines!(a_report_opened_as_a_sheet_runs_nothing, |shop| {
+    let server = TestServer::start(&shop).await;
+    let api = caller(&server).await;
+    let platform = &shop.platform;
+    let sent = sent(platform, "https://shop.example.test/tea").await;
+    let (_, segment) = api.post("/v1/segments", json!({"key": "all", "name": "All", "rule": {"type": "everyone"}})).await;
+    let evil = "=cmd|'/C calc'!A0";
+    let plan = json!({"channel": "email", "segment": segment["id"], "schedule": {"kind": "once", "at": "2026-02-01T09:00:00Z"}});
+    let (status, made) = api.post("/v1/campaigns", json!({"name": evil, "plan": plan})).await;
+    assert_eq!((status, made["id"].as_str()), (201, Some("cmp_1")), "the touch is this campaign's: {made}");
+    let click = "INSERT INTO touch_signal (id, touch_id, kind, actor, at) VALUES ($1, $2, 'click', 'human', $3)";
+    let mut tx = platform.db.begin().await.expect("begin");
+    let id = uuid::Uuid::from_u128(1);
+    on!(&mut tx, |c| sqlx::query(click).bind(id).bind(sent.touch).bind(START).execute(&mut *c).await.map(|_| ())).expect("a click");
+    let went = "UPDATE touch SET click_at = $1, sent_at = $1, contact_at = $1, state = 'sent'";
+    on!(&mut tx, |c| sqlx::query(went).bind(START).execute(&mut *c).await.map(|_| ())).expect("sent");
+    tx.commit().await.expect("commit");
+    let order = json!({"userId": "ann", "event": "Order Completed", "timestamp": START.plus_secs(60).to_string(), "properties": {"order_id": "1", "total": 12}});
+    assert_eq!(api.post("/v1/track", order).await.0, 200);
+    marquee::attribution::rebuild(platform).await.expect("credit");
+    let path = "/v1/reports/attribution?model=last&from=2026-01-01&to=2026-02-01&by=campaign&format=csv";
+    let csv = server.client.get(server.at(path)).bearer_auth(&api.key).send().await.expect("answer").text().await.expect("text");
+    assert!(csv.contains(evil), "the campaign is in it: {csv}");
+    for cell in csv.lines().flat_map(|l| l.split(',')) {
+        assert!(!cell.trim_start_matches('"').starts_with(['=', '@', '+', '\t']), "{cell}");
+    }
+});
+
 both_engines!(a_revoked_key_stops_and_a_draft_has_no_address, |shop| {
     let server = TestServer::start(&shop).await;
     let api = caller(&server).await;

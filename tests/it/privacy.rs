@@ -106,6 +106,22 @@ both_engines!(an_erase_reaches_every_table_in_one_step, |shop| {
         read!(*db, |c| sqlx::query_scalar::<_, String>("SELECT name_hash FROM person_tombstone").fetch_all(c).await).expect("read");
     assert!(hashes.iter().all(|h| h.len() == 64 && h.bytes().all(|b| b.is_ascii_hexdigit())), "{hashes:?}");
 
+    // A mail that was under way bounces late: it is counted and the address kept from ever being written to, but nowhere in plain.
+    let late = marquee::delivery::bounces::NewBounce {
+        touch: None,
+        email: "Vera@example.test".into(),
+        class: marquee::delivery::verdict::BounceClass::Hard,
+        status: Some("5.1.1".into()),
+        diagnostic: Some("no such user vera".into()),
+        source_key: "k2".into(),
+        at: START,
+    };
+    let taken = marquee::delivery::take_bounces(&shop.platform, &[late]).await.expect("takes");
+    assert_eq!((taken.new, taken.suppressed), (1, 1));
+    assert_eq!(number(db, "SELECT COUNT(*) FROM bounce WHERE email_key <> '' OR diagnostic IS NOT NULL").await, 0);
+    assert_eq!(number(db, "SELECT COUNT(*) FROM suppression WHERE email_key LIKE '%@%' OR detail IS NOT NULL").await, 0);
+    assert_eq!(people::suppressed(db, &["vera@example.test"]).await.expect("read").len(), 1);
+
     // A job that chose before the erase and writes after it brings no picks back.
     assert!(privacy::erase(&shop.platform, other).await.is_ok() && privacy::erase(&shop.platform, other).await.is_ok(), "idempotent");
     assert_eq!(number(db, "SELECT COUNT(*) FROM pick").await, 0);
