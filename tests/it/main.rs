@@ -21,7 +21,7 @@ mod people;
 mod platform;
 mod privacy;
 mod queue;
-
+mod real_shop;
 mod recommend;
 mod replicas;
 mod segment_sdk;
