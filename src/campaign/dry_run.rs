@@ -250,13 +250,16 @@ async fn name_products(
     Ok(())
 }
 
-/// Net revenue of those of these people who bought in a span, in the shop's currency.
+/// Net revenue of those of these people who bought in a span, in the shop's currency; of the orders that lift is measured by.
 async fn revenue(platform: &Platform, people: &[PersonId], from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<i64>> {
     if people.is_empty() {
         return Ok(Vec::new());
     }
     read!(platform.db, |c| {
-        let mut q = QueryBuilder::new("SELECT CAST(SUM(total_minor - refunded_minor) AS BIGINT) FROM shop_order WHERE currency = ");
+        let mut q = QueryBuilder::new(
+            "SELECT CAST(SUM(total_minor - refunded_minor) AS BIGINT) FROM shop_order
+             WHERE flag IS NULL AND source <> 'page' AND currency = ",
+        );
         q.push_bind(platform.config.shop.currency.code())
             .push(" AND placed_at >= ")
             .push_bind(from)

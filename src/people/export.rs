@@ -37,6 +37,9 @@ pub async fn export(db: &Db, id: PersonId) -> Result<Export, PeopleError> {
     })
 }
 
+/// A person merged into one who was merged, and so on: longer chains do not come about by hand, and a circle must end.
+const MAX_MERGES: u32 = 100;
+
 /// What an erase took away, for the slices that hold more about the person.
 #[derive(Clone, Debug)]
 pub struct Erased {
@@ -51,7 +54,9 @@ pub struct Erased {
 /// another means that one. The other slices' part is done by `privacy::erase`, which calls this. Idempotent.
 pub async fn erase(tx: &mut Tx, signer: &Signer, id: PersonId, now: Timestamp) -> Result<Erased, PeopleError> {
     let mut person = store::get_many_in(tx, &[id]).await?.remove(&id).ok_or(PeopleError::NotFound)?;
-    while let Some(into) = person.merged_into {
+    let mut steps = 0;
+    while let Some(into) = person.merged_into.filter(|_| steps < MAX_MERGES) {
+        steps += 1;
         person = store::get_many_in(tx, &[into]).await?.remove(&into).ok_or(PeopleError::NotFound)?;
     }
     let mut names = store::names_in(tx, person.id).await?;

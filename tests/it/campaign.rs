@@ -513,6 +513,21 @@ both_engines!(the_dry_run_is_the_run, |shop| {
         .await;
     let more = json!({ "holdout_bp": 2500, "variants": [{ "name": "A" }, { "name": "B", "tone": "playful" }] });
     let made = create(p, "A", plan(w.segment, once(), more)).await;
+    // Orders that count in no figure (not plausible, or only claimed by a page) tell nothing about how much people buy.
+    let order = |n: usize, flag: Option<&str>, source| orders::NewOrder {
+        order_ref: format!("no-{n}"),
+        person_id: Some(w.people[n]),
+        placed_at: p.now().plus_us(-DAY_US),
+        currency: Currency::EUR,
+        total_minor: 7_700_000,
+        lines: Vec::new(),
+        flag: flag.map(Into::into),
+        source,
+    };
+    let claims = [order(1, Some("outlier"), orders::Source::Import), order(2, None, orders::Source::Page)];
+    let mut tx = p.db.begin().await.expect("begin");
+    orders::bulk_record(&mut tx, &claims, START).await.expect("orders");
+    tx.commit().await.expect("commit");
     let dry = campaign::dry_run(p, made.id, 500).await.expect("dry run");
     assert!(touches_of(p, made.id).await.is_empty(), "nothing is written");
     let stored = touches::holdout::assigned(&p.db, touches::holdout::Scope::Campaign(made.id), &w.people).await.expect("arms");
