@@ -9,11 +9,11 @@ use super::placements;
 use crate::audience;
 use crate::campaign::{self, Campaign};
 use crate::catalog::{self, Product};
-use crate::copywriter::{self, CopyChannel, CopyRequest, Locale};
+use crate::copywriter::{self, CopyChannel, CopyKey, CopyRequest, Locale};
 use crate::creative::{self, BannerRequest, Format};
 use crate::people;
 use crate::platform::clock::HOUR_US;
-use crate::platform::ids::{PersonId, ProductId};
+use crate::platform::ids::{CopyId, PersonId, ProductId};
 use crate::platform::queue::JobContext;
 use crate::platform::{Platform, Timestamp, setting};
 use crate::read;
@@ -108,28 +108,33 @@ async fn prepare(platform: &Platform, campaign: &Campaign, context: &JobContext)
     for batch in requests.chunks(COPY_BATCH) {
         let copies = copywriter::ensure(platform, batch).await?;
         dropped += copies.dropped.len() as u64;
-        for (key, copy_id) in copies.ids {
-            for format in &formats {
-                let request = BannerRequest {
-                    campaign_id: key.campaign_id,
-                    variant_id: key.variant_id,
-                    product_id: key.product_id,
-                    copy_id,
-                    locale: key.locale,
-                    format: *format,
-                };
-                match creative::ensure_banner(platform, request).await {
-                    Ok(_) => ready += 1,
-                    Err(error) => tracing::warn!(campaign = %campaign.id, product = %key.product_id, %error, "a banner could not be drawn"),
-                }
-            }
-            context.progress.add(1);
-            if context.stop.is_cancelled() {
-                return Ok((ready, dropped));
-            }
+        let banners: Vec<BannerRequest> = copies
+            .ids
+            .into_iter()
+            .flat_map(|(key, copy_id)| formats.iter().map(move |format| banner_of(&key, copy_id, *format)))
+            .collect();
+        let done = creative::ensure_banners(platform, &banners).await?;
+        ready += (done.kept + done.drawn) as u64;
+        for (request, error) in done.failed {
+            tracing::warn!(campaign = %campaign.id, product = %request.product_id, %error, "a banner could not be drawn");
+        }
+        context.progress.add(i64::try_from(batch.len()).unwrap_or(i64::MAX));
+        if context.stop.is_cancelled() {
+            break;
         }
     }
     Ok((ready, dropped))
+}
+
+fn banner_of(key: &CopyKey, copy_id: CopyId, format: Format) -> BannerRequest {
+    BannerRequest {
+        campaign_id: key.campaign_id,
+        variant_id: key.variant_id,
+        product_id: key.product_id,
+        copy_id,
+        locale: key.locale,
+        format,
+    }
 }
 
 async fn formats_of(platform: &Platform, campaign: &Campaign) -> anyhow::Result<Vec<Format>> {

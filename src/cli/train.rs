@@ -18,7 +18,7 @@ pub struct TrainArgs {
 pub async fn run(args: TrainArgs, platform: &Platform) -> anyhow::Result<()> {
     let context = JobContext {
         run_id: JobRunId(0),
-        args: serde_json::json!({}),
+        args: serde_json::json!({ "force": true }),
         scheduled_at: platform.now(),
         attempt: 1,
         progress: Progress::default(),

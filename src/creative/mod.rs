@@ -22,7 +22,7 @@ pub use banner::Format;
 pub use brand::{BrandKit, Colour};
 pub use email::{EmailKind, EmailTemplates, MailContext, MailLinks, ProductView, RenderedEmail};
 pub use listing::{ReadyBanner, banners_of};
-pub use service::{BannerRequest, Creative, CreativeError, ensure_banner, page};
+pub use service::{BannerRequest, Banners, Creative, CreativeError, ensure_banner, ensure_banners, page};
 pub use utm::Utm;
 
 use crate::platform::queue::JobSpec;

@@ -1,5 +1,7 @@
 //! Banners as they are stored: drawn once for the same inputs, kept as assets.
 
+use std::collections::{BTreeSet, HashMap};
+
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::types::Json;
@@ -12,7 +14,7 @@ use crate::copywriter::{self, Finding, FindingKind, Locale, Severity, StoredCopy
 use crate::platform::clock::Timestamp;
 use crate::platform::http::ApiError;
 use crate::platform::ids::{CampaignId, CopyId, CreativeId, ProductId, VariantId};
-use crate::platform::{Db, Platform};
+use crate::platform::{Db, Platform, Tx};
 use crate::{on, read};
 
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +77,6 @@ pub struct Creative {
     pub height: i64,
     pub asset_hash: String,
     pub findings: Vec<Finding>,
-    #[serde(skip)]
-    inputs_hash: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -91,7 +91,6 @@ struct Row {
     width: i64,
     height: i64,
     asset_hash: String,
-    inputs_hash: String,
     findings: Json<Vec<Finding>>,
 }
 
@@ -109,16 +108,27 @@ impl From<Row> for Creative {
             height: r.height,
             asset_hash: r.asset_hash,
             findings: r.findings.0,
-            inputs_hash: r.inputs_hash,
         }
     }
 }
 
+/// What a stored banner was drawn from.
+#[derive(sqlx::FromRow)]
+struct Known {
+    variant_id: VariantId,
+    product_id: ProductId,
+    locale: String,
+    format: String,
+    copy_id: CopyId,
+    inputs_hash: String,
+}
+
+const KNOWN: &str = "SELECT variant_id, product_id, locale, format, copy_id, inputs_hash FROM creative WHERE campaign_id = $1";
 const FIND: &str =
-    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, inputs_hash, findings
+    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
      FROM creative WHERE campaign_id = $1 AND variant_id = $2 AND product_id = $3 AND locale = $4 AND format = $5";
 const PAGE: &str =
-    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, inputs_hash, findings
+    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
      FROM creative WHERE id > $1 AND ($2 < 0 OR campaign_id = $2) ORDER BY id LIMIT $3";
 const PUT: &str =
     "INSERT INTO creative (campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, inputs_hash,
@@ -216,42 +226,101 @@ impl Inputs {
     }
 }
 
+/// What became of banners that were asked for.
+#[derive(Debug, Default)]
+pub struct Banners {
+    /// Shown as they were.
+    pub kept: usize,
+    pub drawn: usize,
+    pub failed: Vec<(BannerRequest, CreativeError)>,
+}
+
+/// Banners drawn, and stored in one transaction, at a time: each has some tens of kilobytes.
+const DRAWN_AT_ONCE: usize = 32;
+
 /// The banner for a product and a copy: from the store where nothing it shows has changed, else drawn and stored now.
 pub async fn ensure_banner(platform: &Platform, request: BannerRequest) -> Result<Creative, CreativeError> {
-    let copy =
-        copywriter::get_many(&platform.db, &[request.copy_id]).await?.remove(&request.copy_id).ok_or(CreativeError::NotFound("copy"))?;
-    if !copy.status.usable() {
-        return Err(CreativeError::Unusable);
+    let banners = ensure_banners(platform, &[request]).await?;
+    if let Some((_, error)) = banners.failed.into_iter().next() {
+        return Err(error);
     }
-    let product = catalog::get(&platform.db, request.product_id).await?.ok_or(CreativeError::NotFound("product"))?;
-    let brand = BrandKit::load(platform).await?;
-    let inputs = Inputs::of(&copy, &product, brand, &request);
-    let inputs_hash = inputs.hash();
-    if let Some(stored) = find(&platform.db, &request).await?
-        && stored.inputs_hash == inputs_hash
-        && stored.copy_id == request.copy_id
-    {
-        return Ok(stored);
-    }
-    let picture = match &inputs.image_hash {
-        Some(hash) => catalog::asset(&platform.db, hash).await?.map(|a| a.bytes),
-        None => None,
-    };
-    let drawn = tokio::task::spawn_blocking(move || inputs.draw(picture.as_deref())).await.map_err(|_| CreativeError::Interrupted)??;
-    store(platform, &request, &drawn, &inputs_hash, platform.now()).await?;
     find(&platform.db, &request).await?.ok_or(CreativeError::NotFound("creative"))
 }
 
+/// Many banners, as [`ensure_banner`]: what there is already is found in a few statements, and what is missing is drawn on all cores.
+pub async fn ensure_banners(platform: &Platform, requests: &[BannerRequest]) -> Result<Banners, CreativeError> {
+    let db = &platform.db;
+    let brand = BrandKit::load(platform).await?;
+    let copies = copywriter::get_many(db, &distinct(requests.iter().map(|r| r.copy_id))).await?;
+    let products = catalog::get_many(db, &distinct(requests.iter().map(|r| r.product_id))).await?;
+    let mut stored = HashMap::new();
+    for campaign in distinct(requests.iter().map(|r| r.campaign_id)) {
+        let rows: Vec<Known> = read!(*db, |c| sqlx::query_as(KNOWN).bind(campaign).fetch_all(c).await)?;
+        stored.extend(rows.into_iter().map(|k| ((campaign, k.variant_id, k.product_id, k.locale, k.format), (k.copy_id, k.inputs_hash))));
+    }
+    let (mut banners, mut missing) = (Banners::default(), Vec::new());
+    for request in requests {
+        let inputs = match (copies.get(&request.copy_id), products.get(&request.product_id)) {
+            (None, _) => Err(CreativeError::NotFound("copy")),
+            (Some(copy), _) if !copy.status.usable() => Err(CreativeError::Unusable),
+            (_, None) => Err(CreativeError::NotFound("product")),
+            (Some(copy), Some(product)) => Ok(Inputs::of(copy, product, brand.clone(), request)),
+        };
+        let key = (request.campaign_id, request.variant_id, request.product_id, request.locale.as_str().to_owned(), request.format.to_string());
+        match inputs.map(|i| (i.hash(), i)) {
+            Err(error) => banners.failed.push((*request, error)),
+            Ok((hash, _)) if stored.get(&key).is_some_and(|(copy, known)| (*copy, known) == (request.copy_id, &hash)) => banners.kept += 1,
+            Ok((hash, inputs)) => missing.push((*request, hash, inputs)),
+        }
+    }
+    for some in missing.chunks(DRAWN_AT_ONCE) {
+        draw(platform, some, &mut banners).await?;
+    }
+    Ok(banners)
+}
+
+fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> Vec<T> {
+    all.collect::<BTreeSet<T>>().into_iter().collect()
+}
+
+async fn draw(platform: &Platform, some: &[(BannerRequest, String, Inputs)], banners: &mut Banners) -> Result<(), CreativeError> {
+    let mut work = Vec::with_capacity(some.len());
+    for (_, _, inputs) in some {
+        let picture = match &inputs.image_hash {
+            Some(hash) => catalog::asset(&platform.db, hash).await?.map(|a| a.bytes),
+            None => None,
+        };
+        work.push((inputs.clone(), picture));
+    }
+    let drawn = tokio::task::spawn_blocking(move || {
+        use rayon::prelude::*;
+        work.par_iter().map(|(inputs, picture)| inputs.draw(picture.as_deref())).collect::<Vec<_>>()
+    })
+    .await
+    .map_err(|_| CreativeError::Interrupted)?;
+    let mut tx = platform.db.begin().await?;
+    for ((request, hash, _), drawn) in some.iter().zip(drawn) {
+        match drawn {
+            Ok(drawn) => {
+                store(&mut tx, request, &drawn, hash, platform.now()).await?;
+                banners.drawn += 1;
+            }
+            Err(error) => banners.failed.push((*request, error.into())),
+        }
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
 async fn store(
-    platform: &Platform,
+    tx: &mut Tx,
     request: &BannerRequest,
     drawn: &banner::Drawn,
     inputs_hash: &str,
     now: Timestamp,
 ) -> Result<(), CreativeError> {
-    let mut tx = platform.db.begin().await?;
-    let asset = catalog::put_asset(&mut tx, "image/png", &drawn.png, drawn.width, drawn.height, now).await?;
-    on!(&mut tx, |c| sqlx::query(PUT)
+    let asset = catalog::put_asset(tx, "image/png", &drawn.png, drawn.width, drawn.height, now).await?;
+    on!(tx, |c| sqlx::query(PUT)
         .bind(request.campaign_id)
         .bind(request.variant_id)
         .bind(request.product_id)
@@ -267,6 +336,5 @@ async fn store(
         .execute(&mut *c)
         .await
         .map(|_| ()))?;
-    tx.commit().await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use sqlx::types::Json;
 
-use super::history::Kind;
+use super::history::{DAY_US, Kind};
 use crate::platform::ids::PersonId;
 use crate::platform::{Db, Timestamp};
 use crate::read;
@@ -50,6 +50,29 @@ pub(super) async fn all(db: &Db, as_of: Timestamp) -> sqlx::Result<Vec<Fact>> {
     let lines: Vec<FactRow> = read!(*db, |c| sqlx::query_as(LINES).bind(as_of).fetch_all(c).await)?;
     let events: Vec<FactRow> = read!(*db, |c| sqlx::query_as(sqlx::AssertSqlSafe(events_sql())).bind(as_of).fetch_all(c).await)?;
     Ok(lines.into_iter().chain(events).map(FactRow::fact).collect())
+}
+
+/// How many facts there are from `from` to `to`.
+pub(super) async fn count_between(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<i64> {
+    let lines = format!("SELECT COUNT(*) FROM ({LINES}) AS f WHERE f.at >= $2");
+    let events = format!("SELECT COUNT(*) FROM ({}) AS f WHERE f.at >= $2", events_sql());
+    let mut sum = 0;
+    for sql in [lines, events] {
+        sum += read!(*db, |c| sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql.as_str())).bind(to).bind(from).fetch_one(c).await)?;
+    }
+    Ok(sum)
+}
+
+/// Events older than this when they are received are followed by the next picks for everybody only.
+const LATEST: i64 = DAY_US;
+const NEWS: &str = "SELECT DISTINCT n.person_id FROM (
+       SELECT person_id FROM event WHERE occurred_at >= $2 AND received_at >= $1 AND product_id IS NOT NULL
+       UNION SELECT person_id FROM shop_order WHERE updated_at >= $1 AND person_id IS NOT NULL) AS n
+     JOIN person p ON p.id = n.person_id WHERE p.erased_at IS NULL AND p.merged_into IS NULL ORDER BY n.person_id";
+
+/// People about whom something was received since then, ascending.
+pub(super) async fn people_with_news(db: &Db, since: Timestamp) -> sqlx::Result<Vec<PersonId>> {
+    read!(*db, |c| sqlx::query_scalar(NEWS).bind(since).bind(since.plus_us(-LATEST)).fetch_all(c).await)
 }
 
 /// What these people did before `as_of`.

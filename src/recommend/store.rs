@@ -64,6 +64,10 @@ pub(super) async fn replace_picks(
     as_of: Timestamp,
 ) -> sqlx::Result<()> {
     on!(tx, |c| sqlx::query(PICKS_DELETE).bind(from).bind(to).execute(&mut *c).await.map(|_| ()))?;
+    insert_picks(tx, picks, model, as_of).await
+}
+
+async fn insert_picks(tx: &mut Tx, picks: &[(PersonId, Pick)], model: ModelId, as_of: Timestamp) -> sqlx::Result<()> {
     match tx {
         Tx::Sqlite { tx, .. } => {
             let rows: Vec<(i64, i64, i64, f64, &str)> =
@@ -97,6 +101,25 @@ pub async fn forget_people(tx: &mut Tx, people: &[PersonId]) -> sqlx::Result<()>
     Ok(())
 }
 
+const PICKS_DELETE_OF_SQLITE: &str = "DELETE FROM pick WHERE person_id IN (SELECT value FROM json_each($1))";
+const PICKS_DELETE_OF_POSTGRES: &str = "DELETE FROM pick WHERE person_id = ANY ($1)";
+
+/// Puts new picks in the place of all picks of these people.
+pub(super) async fn replace_picks_of(
+    tx: &mut Tx,
+    people: &[PersonId],
+    picks: &[(PersonId, Pick)],
+    model: ModelId,
+    as_of: Timestamp,
+) -> sqlx::Result<()> {
+    let ids: Vec<i64> = people.iter().map(|p| p.0).collect();
+    match tx {
+        Tx::Sqlite { tx, .. } => sqlx::query(PICKS_DELETE_OF_SQLITE).bind(Json(ids)).execute(&mut **tx).await.map(|_| ())?,
+        Tx::Postgres(tx) => sqlx::query(PICKS_DELETE_OF_POSTGRES).bind(ids).execute(&mut **tx).await.map(|_| ())?,
+    }
+    insert_picks(tx, picks, model, as_of).await
+}
+
 /// A trained model as it lies in the table.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct ModelRow {
@@ -107,6 +130,7 @@ pub struct ModelRow {
 
 const MODEL_LATEST: &str = "SELECT id, metrics, artifact FROM model
      WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
+const MODEL_LATEST_INFO: &str = "SELECT as_of, params, metrics FROM model WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
 const MODEL_LATEST_PARAMS: &str = "SELECT params FROM model WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
 const MODEL_LATEST_ID: &str = "SELECT id FROM model WHERE kind = $1 AND status = 'ready' ORDER BY id DESC LIMIT 1";
 const MODEL_INSERT: &str = "INSERT INTO model (kind, status, as_of, params, metrics, artifact, created_at)
@@ -123,6 +147,18 @@ pub(super) async fn latest_model(db: &Db, kind: &str) -> sqlx::Result<Option<Mod
 pub(super) async fn latest_params(db: &Db, kind: &str) -> sqlx::Result<Option<Value>> {
     let found: Option<Json<Value>> = read!(*db, |c| sqlx::query_scalar(MODEL_LATEST_PARAMS).bind(kind).fetch_optional(c).await)?;
     Ok(found.map(|Json(v)| v))
+}
+
+/// When and from what the newest model was made.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct ModelInfo {
+    pub as_of: Timestamp,
+    pub params: Json<Value>,
+    pub metrics: Json<Value>,
+}
+
+pub(super) async fn latest_info(db: &Db, kind: &str) -> sqlx::Result<Option<ModelInfo>> {
+    read!(*db, |c| sqlx::query_as(MODEL_LATEST_INFO).bind(kind).fetch_optional(c).await)
 }
 
 pub(super) async fn latest_model_id(db: &Db, kind: &str) -> sqlx::Result<Option<ModelId>> {

@@ -1,8 +1,10 @@
 //! The jobs `recommend.train` and `recommend.pick`, and the offline evaluation of a shop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::base::Params;
@@ -11,7 +13,7 @@ use super::evaluate::{self, Report};
 use super::history::{DAY_US, Dataset};
 use super::ranker::Ranker;
 use super::rules::ChoiceRules;
-use super::{artifact, embed, facts, store};
+use super::{Pick, artifact, embed, facts, store};
 use crate::catalog;
 use crate::platform::ids::{ModelId, PersonId};
 use crate::platform::queue::{self, JobContext, NewRun};
@@ -23,8 +25,15 @@ pub(super) const KIND: &str = "choice";
 const PARAMS_SETTING: &str = "recommend.params";
 /// Setting with the [`ChoiceRules`] of the stored picks.
 const RULES_SETTING: &str = "recommend.rules";
-/// People per transaction of picks.
-const CHUNK: i64 = 50;
+/// Setting with the [`Picked`] of the newest whole picks.
+const PICKED_SETTING: &str = "recommend.picked";
+/// People chosen for at a time, and per transaction of picks (20 rows each).
+const CHUNK: usize = 500;
+const COMMIT: usize = 50;
+/// A nightly training is left out while the facts have grown by less than this share, for at most so many days: newest events are folded
+/// in when a choice is made, so what would be learned anew is little.
+const RETRAIN_SHARE: f64 = 0.03;
+const RETRAIN_DAYS: i64 = 7;
 /// People per job run; larger shops are sharded.
 const SHARD: i64 = 50_000;
 /// Picks per person in the table.
@@ -33,11 +42,16 @@ const PICKS: usize = 20;
 const POPULAR: usize = 100;
 
 /// The job `recommend.train`: embeds what is new, learns from the facts before `scheduled_at`, measures itself on the last window, stores
-/// the model and makes `recommend.pick` due.
+/// the model and makes `recommend.pick` due. Without `{"force": true}` only where the facts have grown enough.
 pub async fn train(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
     let as_of = context.scheduled_at;
     embed::embed_all(&platform, &context).await?;
     let params: Params = setting::get_or_default(&platform.db, PARAMS_SETTING).await?;
+    if context.args.get("force") != Some(&Value::Bool(true))
+        && let Some(why) = still_fresh(&platform, &params, as_of).await?
+    {
+        return Ok(json!({ "trained": false, "why": why }));
+    }
     let world = World::load(&platform, as_of).await?;
     if world.data.is_empty() {
         return Ok(json!({ "trained": false, "why": "nobody has looked at or bought anything yet" }));
@@ -63,6 +77,19 @@ pub async fn train(platform: Platform, context: JobContext) -> anyhow::Result<Va
     queue::enqueue(&mut tx, run, now).await?;
     tx.commit().await?;
     Ok(json!({ "trained": true, "model": id, "metrics": metrics }))
+}
+
+/// Why the newest model is still good enough, or `None` where it is not.
+async fn still_fresh(platform: &Platform, params: &Params, as_of: Timestamp) -> anyhow::Result<Option<String>> {
+    let Some(newest) = store::latest_info(&platform.db, KIND).await? else { return Ok(None) };
+    let same = newest.params.0 == serde_json::to_value(params)?;
+    let (Some(known), true) = (newest.metrics.0["interactions"].as_f64(), same) else { return Ok(None) };
+    let age_days = (as_of.micros() - newest.as_of.micros()) / DAY_US;
+    if !(0..RETRAIN_DAYS).contains(&age_days) {
+        return Ok(None);
+    }
+    let grown = facts::count_between(&platform.db, newest.as_of, as_of).await? as f64 / known.max(1.0);
+    Ok((grown < RETRAIN_SHARE).then(|| format!("the facts have grown by {:.1} % since the last training", grown * 100.0)))
 }
 
 /// Facts and catalogue of a shop, for training and evaluation.
@@ -107,17 +134,19 @@ pub async fn params(platform: &Platform) -> anyhow::Result<Params> {
     Ok(setting::get_or_default(&platform.db, PARAMS_SETTING).await?)
 }
 
-/// The job `recommend.pick`: the best products of every person into the table `pick`. Without arguments it does everybody, or makes
-/// shards due where there are many; with `{"after": …, "to": …}` the people in that range of ids.
+/// What the newest picks for everybody were made from, and until when people's newest facts have been followed since.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Picked {
+    made_from: String,
+    /// Facts received before this are in the picks.
+    until: Timestamp,
+}
+
+/// The job `recommend.pick`: the best products of every person into the table `pick`. Without arguments it does everybody where model,
+/// rules or catalogue have changed (in shards where there are many), and otherwise the people with new facts alone; with
+/// `{"after": …, "to": …}` it does the people in that range of ids.
 pub async fn pick(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
     let as_of = context.scheduled_at;
-    let (largest, people) = facts::people_range(&platform.db).await?;
-    let whole = context.args.get("after").is_none();
-    if whole && people > SHARD {
-        return shard(&platform, &context, largest).await;
-    }
-    let after = context.args.get("after").and_then(Value::as_i64).unwrap_or(0);
-    let to = context.args.get("to").and_then(Value::as_i64).unwrap_or(i64::MAX);
     let chooser = Chooser::load(&platform, as_of).await?;
     let Some(model) = chooser.model_id else {
         return Ok(json!({ "picked": 0, "why": "no model yet: run recommend.train first" }));
@@ -125,23 +154,28 @@ pub async fn pick(platform: Platform, context: JobContext) -> anyhow::Result<Val
     let stored: ChoiceRules = setting::get_or_default(&platform.db, RULES_SETTING).await?;
     // Caps on what was shown change by the hour: they are checked by `choose`, not frozen here.
     let rules = ChoiceRules { count: PICKS, not_shown_days: 0, ..stored };
-    if whole {
-        let popular = ChoiceRules { count: POPULAR, ..rules.clone() };
-        pick_range(&platform, &chooser, model, &popular, (0, 0), &[PersonId(0)], as_of).await?;
+    let picker = Picker { platform: &platform, context: &context, chooser, model, rules, as_of };
+    if let Some(after) = context.args.get("after").and_then(Value::as_i64) {
+        let to = context.args.get("to").and_then(Value::as_i64).unwrap_or(i64::MAX);
+        return picker.range(after, to).await;
     }
-    context.progress.total(people);
-    let (mut at, mut picked) = (after, 0);
-    while at < to && !context.stop.is_cancelled() {
-        let part = facts::people(&platform.db, at, to, CHUNK).await?;
-        // The range in between is cleared too, so that nobody who was erased or merged keeps picks.
-        let end = if part.len() < CHUNK as usize { to } else { part.last().map_or(to, |p| p.0) };
-        pick_range(&platform, &chooser, model, &rules, (at + 1, end), &part, as_of).await?;
-        picked += part.len();
-        context.progress.add(part.len() as i64);
-        at = end;
-    }
-    anyhow::ensure!(!context.stop.is_cancelled(), "stopped after {picked} people; the next attempt does all again");
-    Ok(json!({ "picked": picked, "model": model }))
+    let made_from = format!("{}:{:?}:{:?}", model.0, store::products_stamp(&platform.db).await?, picker.rules);
+    let last: Picked = setting::get_or_default(&platform.db, PICKED_SETTING).await?;
+    let now = Picked { made_from, until: platform.now() };
+    picker.popular().await?;
+    let (largest, people) = facts::people_range(&platform.db).await?;
+    let result = if last.made_from == now.made_from {
+        picker.newcomers(last.until).await?
+    } else if people > SHARD {
+        shard(&platform, &context, largest).await?
+    } else {
+        context.progress.total(people);
+        picker.range(0, i64::MAX).await?
+    };
+    let mut tx = platform.db.begin().await?;
+    setting::put(&mut tx, PICKED_SETTING, &now, platform.now()).await?;
+    tx.commit().await?;
+    Ok(result)
 }
 
 async fn shard(platform: &Platform, context: &JobContext, largest: i64) -> anyhow::Result<Value> {
@@ -163,20 +197,98 @@ async fn shard(platform: &Platform, context: &JobContext, largest: i64) -> anyho
     Ok(json!({ "shards": shards }))
 }
 
-async fn pick_range(
-    platform: &Platform,
-    chooser: &Arc<Chooser>,
+/// One run of `recommend.pick`.
+struct Picker<'a> {
+    platform: &'a Platform,
+    context: &'a JobContext,
+    chooser: Arc<Chooser>,
     model: ModelId,
-    rules: &ChoiceRules,
-    (from, to): (i64, i64),
-    people: &[PersonId],
+    rules: ChoiceRules,
     as_of: Timestamp,
-) -> anyhow::Result<()> {
-    let chosen = chooser.choose(platform, rules, people, as_of).await?;
-    let mut rows: Vec<(PersonId, super::Pick)> = chosen.into_iter().flat_map(|(p, picks)| picks.into_iter().map(move |k| (p, k))).collect();
-    rows.sort_by_key(|(p, k)| (*p, k.rank));
-    let mut tx = platform.db.begin().await?;
-    store::replace_picks(&mut tx, from, to, &rows, model, as_of).await?;
-    tx.commit().await?;
-    Ok(())
+}
+
+/// Some people and what was chosen for them.
+struct Part {
+    people: Vec<PersonId>,
+    chosen: HashMap<PersonId, Vec<Pick>>,
+}
+
+impl Picker<'_> {
+    /// What suits anybody.
+    async fn popular(&self) -> anyhow::Result<()> {
+        let rules = ChoiceRules { count: POPULAR, ..self.rules.clone() };
+        let chosen = self.chooser.choose(self.platform, &rules, &[PersonId(0)], self.as_of).await?;
+        self.write(&chosen, &[PersonId(0)], (0, 0)).await
+    }
+
+    /// Everybody in `(after, to]`. The ids in between are cleared too, so that nobody who was erased or merged keeps picks.
+    async fn range(&self, after: i64, to: i64) -> anyhow::Result<Value> {
+        let mut picked = 0;
+        let (mut at, mut part) = (after, self.part(after, to).await?);
+        loop {
+            self.check_stop(picked)?;
+            let end = if part.people.len() < CHUNK { to } else { part.people.last().map_or(to, |p| p.0) };
+            // The next are chosen while these are written.
+            let next = async { if end < to { self.part(end, to).await.map(Some) } else { Ok(None) } };
+            let (next, ()) = futures::try_join!(next, self.replace(&part, at, end))?;
+            picked += part.people.len();
+            self.context.progress.add(part.people.len() as i64);
+            match next {
+                Some(next) => (at, part) = (end, next),
+                None => return Ok(json!({ "picked": picked, "model": self.model })),
+            }
+        }
+    }
+
+    async fn part(&self, after: i64, to: i64) -> anyhow::Result<Part> {
+        let people = facts::people(&self.platform.db, after, to, CHUNK as i64).await?;
+        let chosen = self.chooser.choose(self.platform, &self.rules, &people, self.as_of).await?;
+        Ok(Part { people, chosen })
+    }
+
+    /// A part in the place of all picks in `(after, to]`.
+    async fn replace(&self, part: &Part, after: i64, to: i64) -> anyhow::Result<()> {
+        let (mut from, commits) = (after + 1, part.people.len().div_ceil(COMMIT).max(1));
+        for n in 0..commits {
+            let some = &part.people[n * COMMIT..part.people.len().min((n + 1) * COMMIT)];
+            let end = if n + 1 == commits { to } else { some.last().map_or(to, |p| p.0) };
+            self.write(&part.chosen, some, (from, end)).await?;
+            from = end.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// The people with facts received since `since`.
+    async fn newcomers(&self, since: Timestamp) -> anyhow::Result<Value> {
+        let people = facts::people_with_news(&self.platform.db, since).await?;
+        self.context.progress.total(people.len() as i64);
+        for (n, part) in people.chunks(CHUNK).enumerate() {
+            self.check_stop(n * CHUNK)?;
+            let chosen = self.chooser.choose(self.platform, &self.rules, part, self.as_of).await?;
+            for some in part.chunks(COMMIT) {
+                let mut tx = self.platform.db.begin().await?;
+                store::replace_picks_of(&mut tx, some, &rows(&chosen, some), self.model, self.as_of).await?;
+                tx.commit().await?;
+            }
+            self.context.progress.add(part.len() as i64);
+        }
+        Ok(json!({ "picked": people.len(), "model": self.model, "with_news_since": since }))
+    }
+
+    async fn write(&self, chosen: &HashMap<PersonId, Vec<Pick>>, people: &[PersonId], (from, to): (i64, i64)) -> anyhow::Result<()> {
+        let mut tx = self.platform.db.begin().await?;
+        store::replace_picks(&mut tx, from, to, &rows(chosen, people), self.model, self.as_of).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    fn check_stop(&self, picked: usize) -> anyhow::Result<()> {
+        anyhow::ensure!(!self.context.stop.is_cancelled(), "stopped after {picked} people; the next attempt does all again");
+        Ok(())
+    }
+}
+
+/// The rows of some people, as they lie in the table.
+fn rows(chosen: &HashMap<PersonId, Vec<Pick>>, people: &[PersonId]) -> Vec<(PersonId, Pick)> {
+    people.iter().flat_map(|p| chosen.get(p).into_iter().flatten().map(|pick| (*p, pick.clone()))).collect()
 }

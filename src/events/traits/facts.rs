@@ -119,37 +119,44 @@ const TASTE_DAYS: i64 = 365;
 
 pub(super) async fn of_span(db: &Db, span: Span, currency: Currency) -> sqlx::Result<HashMap<PersonId, Facts>> {
     let Span { after, last, as_of } = span;
-    let mut facts: HashMap<PersonId, Facts> = HashMap::new();
     let (month, two_months) = (as_of.plus_days(-28), as_of.plus_days(-56));
-    let visits = read!(*db, |c| {
-        sqlx::query_as::<_, Visits>(VISITS)
-            .bind(after)
-            .bind(last)
-            .bind(as_of)
-            .bind(month)
-            .bind(two_months)
-            .bind(two_months.plus_us(-30 * MINUTE_US))
-            .fetch_all(c)
-            .await
-    })?;
+    let hours_since = Timestamp(as_of.0.saturating_sub(HOURS_DAYS * DAY_US));
+    let taste_since = Timestamp(as_of.0.saturating_sub(TASTE_DAYS * DAY_US));
+    let visits = async {
+        read!(*db, |c| {
+            sqlx::query_as::<_, Visits>(VISITS)
+                .bind(after)
+                .bind(last)
+                .bind(as_of)
+                .bind(month)
+                .bind(two_months)
+                .bind(two_months.plus_us(-30 * MINUTE_US))
+                .fetch_all(c)
+                .await
+        })
+    };
+    let quarters = async {
+        read!(*db, |c| sqlx::query_as::<_, Quarter>(QUARTERS).bind(after).bind(last).bind(as_of).bind(hours_since).fetch_all(c).await)
+    };
+    let looked = async {
+        read!(*db, |c| sqlx::query_as::<_, Looked>(LOOKED).bind(after).bind(last).bind(as_of).bind(taste_since).fetch_all(c).await)
+    };
+    let bought = async {
+        read!(*db, |c| sqlx::query_as::<_, Bought>(BOUGHT).bind(after).bind(last).bind(as_of).bind(currency.code()).fetch_all(c).await)
+    };
+    // Each is a scan of its own: asked at once, on as many connections.
+    let (visits, quarters, looked, bought) = futures::try_join!(visits, quarters, looked, bought)?;
+    let mut facts: HashMap<PersonId, Facts> = HashMap::new();
     for v in visits {
         let f = facts.entry(v.person_id).or_default();
         (f.visits_28, f.visits_prev_28, f.events_28) = (v.visits, v.visits_prev, v.events);
     }
-    let since = Timestamp(as_of.0.saturating_sub(HOURS_DAYS * DAY_US));
-    let quarters =
-        read!(*db, |c| sqlx::query_as::<_, Quarter>(QUARTERS).bind(after).bind(last).bind(as_of).bind(since).fetch_all(c).await)?;
     for row in quarters {
         facts.entry(row.person_id).or_default().quarters.push(row);
     }
-    let since = Timestamp(as_of.0.saturating_sub(TASTE_DAYS * DAY_US));
-    let looked = read!(*db, |c| sqlx::query_as::<_, Looked>(LOOKED).bind(after).bind(last).bind(as_of).bind(since).fetch_all(c).await)?;
     for row in looked {
         facts.entry(row.person_id).or_default().looked.push(row);
     }
-    let bought = read!(*db, |c| {
-        sqlx::query_as::<_, Bought>(BOUGHT).bind(after).bind(last).bind(as_of).bind(currency.code()).fetch_all(c).await
-    })?;
     for row in bought {
         facts.entry(row.person_id).or_default().bought.push(row);
     }

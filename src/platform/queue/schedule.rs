@@ -45,6 +45,11 @@ fn one() -> usize {
     1
 }
 
+/// The patterns of all plans, read once: the feeder asks several times a second.
+static PATTERNS: LazyLock<BTreeMap<&'static str, Cron>> = LazyLock::new(|| {
+    PLANS.values().filter_map(|p| p.cron.as_deref()).filter_map(|text| Some((text, Cron::from_str(text).ok()?))).collect()
+});
+
 static PLANS: LazyLock<BTreeMap<String, JobPlan>> = LazyLock::new(|| {
     JobFiles::iter()
         .filter_map(|file| {
@@ -71,7 +76,14 @@ pub fn plan(job: &str) -> Option<&'static JobPlan> {
 
 /// The first time after `after` at which a cron pattern fires in a zone. DST: a skipped local time fires right after the gap, a repeated one once.
 pub fn next_fire(cron: &str, zone: Tz, after: Timestamp) -> Result<Timestamp, String> {
-    let cron = Cron::from_str(cron).map_err(|e| format!("“{cron}” is not a cron pattern: {e}"))?;
+    let read;
+    let cron = match PATTERNS.get(cron) {
+        Some(known) => known,
+        None => {
+            read = Cron::from_str(cron).map_err(|e| format!("“{cron}” is not a cron pattern: {e}"))?;
+            &read
+        }
+    };
     cron.find_next_occurrence(&after.in_zone(zone), false).map(Timestamp::from).map_err(|e| format!("this pattern never fires: {e}"))
 }
 
