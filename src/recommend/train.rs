@@ -15,6 +15,7 @@ use super::ranker::Ranker;
 use super::rules::ChoiceRules;
 use super::{Pick, artifact, embed, facts, store};
 use crate::catalog;
+use crate::platform::clock::MINUTE_US;
 use crate::platform::ids::{ModelId, PersonId};
 use crate::platform::queue::{self, JobContext, NewRun};
 use crate::platform::{Platform, Timestamp, setting};
@@ -161,7 +162,8 @@ pub async fn pick(platform: Platform, context: JobContext) -> anyhow::Result<Val
     }
     let made_from = format!("{}:{:?}:{:?}", model.0, store::products_stamp(&platform.db).await?, picker.rules);
     let last: Picked = setting::get_or_default(&platform.db, PICKED_SETTING).await?;
-    let now = Picked { made_from, until: platform.now() };
+    // A minute back: what was received just now may be committed a little later.
+    let now = Picked { made_from, until: platform.now().plus_us(-MINUTE_US) };
     picker.popular().await?;
     let (largest, people) = facts::people_range(&platform.db).await?;
     let result = if last.made_from == now.made_from {

@@ -153,11 +153,50 @@ both_engines!(the_rules_have_the_last_word, |shop| {
     assert!(ask(&none).await.is_empty());
 });
 
+both_engines!(training_waits_for_facts_to_grow, |shop| {
+    let platform = catalogue_only(shop.platform.clone());
+    let world = trained(&platform).await;
+    let train = async |at: Timestamp| train::train(platform.clone(), context(json!({}), at)).await.expect("runs");
+    let done = train(START.plus_days(1)).await;
+    assert_eq!(done["trained"], json!(false), "nothing has happened: {done}");
+    for p in 0..12 {
+        buy(&platform, world.people[p], world.products["Music-3"], START.plus_secs(60)).await;
+    }
+    let done = train(START.plus_days(1)).await;
+    assert_eq!(done["trained"], json!(true), "12 facts on 360 are more than 3 %: {done}");
+    assert_eq!(train(START.plus_days(7)).await["trained"], json!(false));
+    assert_eq!(train(START.plus_days(8)).await["trained"], json!(true), "a week is long");
+});
+
+both_engines!(picks_follow_people_with_news_alone, |shop| {
+    let platform = catalogue_only(shop.platform.clone());
+    let world = trained(&platform).await;
+    let before = recommend::picks_for(&platform.db, &world.people, 20).await.expect("picks");
+    let pick = async |at: Timestamp| {
+        platform.clock.advance_to(at);
+        train::pick(platform.clone(), context(json!({}), at)).await.expect("picks")["picked"].clone()
+    };
+    assert_eq!(pick(START.plus_secs(600)).await, json!(0), "nobody has news");
+    let person = world.people[0];
+    let bought = before[&person][0].product_id;
+    buy(&platform, person, bought, START.plus_secs(1_200)).await;
+    assert_eq!(pick(START.plus_secs(1_800)).await, json!(1));
+    let after = recommend::picks_for(&platform.db, &world.people, 20).await.expect("picks");
+    assert!(before[&person] != after[&person] && after[&person].iter().all(|k| k.product_id != bought), "bought just now: not again");
+    assert!(world.people[1..].iter().all(|p| before[p] == after[p]), "nobody else has changed");
+    assert_eq!(pick(START.plus_secs(2_400)).await, json!(0), "news once");
+    // A new product may suit anybody.
+    let mut tx = platform.db.begin().await.expect("begin");
+    catalog::bulk_upsert(&mut tx, &[product(2, 40)], START).await.expect("product");
+    tx.commit().await.expect("commit");
+    assert_eq!(pick(START.plus_secs(3_000)).await, json!(PEOPLE + 1));
+});
+
 both_engines!(training_twice_gives_the_same_picks, |shop| {
     let platform = catalogue_only(shop.platform.clone());
     let world = trained(&platform).await;
     let before = recommend::picks_for(&platform.db, &world.people, 20).await.expect("picks");
-    train::train(platform.clone(), context(json!({}), START)).await.expect("trains");
+    train::train(platform.clone(), context(json!({ "force": true }), START)).await.expect("trains");
     train::pick(platform.clone(), context(json!({}), START)).await.expect("picks");
     assert_eq!(before, recommend::picks_for(&platform.db, &world.people, 20).await.expect("picks"));
     // A shard touches its own range only.
