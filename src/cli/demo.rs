@@ -61,7 +61,7 @@ pub async fn demo(args: DemoArgs, mut config: Config, database: Option<String>) 
     let server = app::serve(&services).await?;
     // Jobs run only when the demo says so, for the clock jumps between them.
     let options =
-        RunnerOptions { tick: Duration::from_millis(20), poll: Duration::from_millis(8), background: false, ..RunnerOptions::default() };
+        RunnerOptions { tick: Duration::from_millis(20), poll: Duration::from_millis(15), background: false, ..RunnerOptions::default() };
     let runner = Runner::start(platform.clone(), app::jobs(), options).await?;
     let stage = Stage { platform: platform.clone(), url, key: key.clone(), sink: sink.clone(), shop_url: site.url.clone() };
     let outcome = tokio::select! {

@@ -5,6 +5,7 @@
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use apalis::layers::WorkerBuilderExt as _;
@@ -85,11 +86,11 @@ impl Carrier {
         };
         let outcome = match self {
             Self::Sqlite(pool) => {
-                let backend = sqlite_storage(&pool, &queue).poll_with_interval(poll);
+                let backend = sqlite_storage(&pool, &queue).poll_with_strategy(Beat::every(poll));
                 WorkerBuilder::new(name).backend(backend).data(shared).concurrency(concurrency).build(carry).run_until(signal).await
             }
             Self::Postgres(pool) => {
-                let backend = postgres_storage(&pool, &queue).poll_with_interval(poll);
+                let backend = postgres_storage(&pool, &queue).poll_with_strategy(Beat::every(poll));
                 WorkerBuilder::new(name).backend(backend).data(shared).concurrency(concurrency).build(carry).run_until(signal).await
             }
         };
@@ -109,6 +110,29 @@ impl Carrier {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks for work at an interval. In the place of apalis 1.0's own, which forgets to be woken again where a look at the table took longer
+/// than the interval: its worker then sleeps until the next heartbeat.
+struct Beat(tokio::time::Interval);
+
+impl Beat {
+    fn every(period: Duration) -> Self {
+        let mut interval = tokio::time::interval(period.max(Duration::from_millis(1)));
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self(interval)
+    }
+}
+
+impl PollStrategy for Beat {
+    fn poll_drive(&mut self, cx: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
+        let mut due = false;
+        // Until it is pending: only then does the timer hold our waker.
+        while self.0.poll_tick(cx).is_ready() {
+            due = true;
+        }
+        if due { Poll::Ready(Some(())) } else { Poll::Pending }
     }
 }
 
