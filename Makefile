@@ -30,7 +30,7 @@ fmt: ## format the code
 	$(CARGO) fmt
 
 bench: ## every bench, each beside its raw baseline (ARGS=NAME for one)
-	scripts/with-postgres $(CARGO) bench $(if $(ARGS),--bench $(ARGS),)
+	scripts/with-postgres $(CARGO) bench --bench main -- $(ARGS)
 
 audit: ## licences and advisories of all dependencies (needs cargo-deny)
 	cargo deny check

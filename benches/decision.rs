@@ -1,18 +1,21 @@
-//! A decision through the whole HTTP stack, beside a bare actix handler that returns a fixed body of the same size.
+//! `GET /v1/creatives` for 100,000 people × 10,000 products through the whole HTTP service, beside a bare actix handler that returns a
+//! fixed body of about the same size.
 
 use std::collections::HashMap;
 
 use actix_web::{App, HttpResponse, test, web};
-use criterion::{Criterion, criterion_group, criterion_main};
 use marquee::account::{KeyRing, Scope};
 use marquee::adserver::{self, AdCampaign, AdCreative, AdPeople, AdPerson, AdPlacement, AdServer, CreativeKey, Snapshot};
 use marquee::platform::config::{Config, DatabaseConfig};
 use marquee::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, ProductId, VariantId};
-use marquee::platform::{Clock, Platform, Timestamp};
+use marquee::platform::{Clock, Platform};
+
+use crate::support::{self, NOW};
 
 const PEOPLE: i64 = 100_000;
 const PRODUCTS: i64 = 10_000;
 const PICKS: i64 = 12;
+const REQUESTS: usize = 20_000;
 
 fn snapshot() -> Snapshot {
     let variant = VariantId(1);
@@ -47,43 +50,44 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn bench(c: &mut Criterion) {
-    let runtime = actix_web::rt::System::new();
+pub fn run() {
+    actix_web::rt::System::new().block_on(measure());
+}
+
+async fn measure() {
     let folder = tempfile::tempdir().expect("folder");
     let url = format!("sqlite://{}", folder.path().join("bench.db").display());
     let config = Config { database: DatabaseConfig { url, ..DatabaseConfig::default() }, ..Config::default() };
-    runtime.block_on(async {
-        let platform = Platform::open(config, Clock::manual(Timestamp::from_secs(1_768_478_400))).await.expect("platform");
-        let keys = KeyRing::load(platform.db.clone()).await.expect("keys");
-        let key = keys.create("bench", &[Scope::Serve], platform.now()).await.expect("key").key;
-        let server = AdServer::fixed(platform, snapshot());
-        let app = test::init_service(
-            App::new().app_data(web::Data::new(server)).app_data(web::Data::new(keys)).configure(adserver::routes).route(
-                "/bare",
-                web::get().to(|| async { HttpResponse::Ok().content_type("application/json").body("x".repeat(1_300)) }),
-            ),
-        )
-        .await;
-        let mut group = c.benchmark_group("decision");
-        group.bench_function("bare handler", |b| {
-            b.iter(|| {
-                futures::executor::block_on(test::call_service(&app, test::TestRequest::get().uri("/bare").to_request())).status()
-            });
-        });
-        let mut n = 0;
-        group.bench_function("GET /v1/creatives", |b| {
-            b.iter(|| {
-                n = (n + 7_919) % PEOPLE;
-                let request = test::TestRequest::get()
-                    .uri(&format!("/v1/creatives?placement=home&person=u{}", n + 1))
-                    .insert_header(("authorization", format!("Bearer {key}")))
-                    .to_request();
-                futures::executor::block_on(test::call_service(&app, request)).status()
-            });
-        });
-        group.finish();
-    });
+    let platform = Platform::open(config, Clock::manual(NOW)).await.expect("platform");
+    let keys = KeyRing::load(platform.db.clone()).await.expect("keys");
+    let key = keys.create("bench", &[Scope::Serve], NOW).await.expect("key").key;
+    let server = AdServer::fixed(platform, snapshot());
+    let bare = || async { HttpResponse::Ok().content_type("application/json").body("x".repeat(1_300)) };
+    let app = App::new()
+        .app_data(web::Data::new(server))
+        .app_data(web::Data::new(keys))
+        .configure(adserver::routes)
+        .route("/bare", web::get().to(bare));
+    let app = test::init_service(app).await;
+    let call = |uri: &str| {
+        let request = test::TestRequest::get().uri(uri).insert_header(("authorization", format!("Bearer {key}"))).to_request();
+        let answer = futures::executor::block_on(test::call_service(&app, request));
+        assert!(answer.status().is_success(), "{}", answer.status());
+    };
+    let mut n = 0;
+    support::compare(
+        "decision",
+        "requests/s, 1 core",
+        "bare actix handler",
+        7,
+        || support::rate(REQUESTS, || (0..REQUESTS).for_each(|_| call("/bare"))),
+        || {
+            support::rate(REQUESTS, || {
+                (0..REQUESTS).for_each(|_| {
+                    n = (n + 7_919) % PEOPLE;
+                    call(&format!("/v1/creatives?placement=home&person=u{}", n + 1));
+                });
+            })
+        },
+    );
 }
-
-criterion_group!(benches, bench);
-criterion_main!(benches);

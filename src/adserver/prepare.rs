@@ -108,11 +108,8 @@ async fn prepare(platform: &Platform, campaign: &Campaign, context: &JobContext)
     for batch in requests.chunks(COPY_BATCH) {
         let copies = copywriter::ensure(platform, batch).await?;
         dropped += copies.dropped.len() as u64;
-        let banners: Vec<BannerRequest> = copies
-            .ids
-            .into_iter()
-            .flat_map(|(key, copy_id)| formats.iter().map(move |format| banner_of(&key, copy_id, *format)))
-            .collect();
+        let banners: Vec<BannerRequest> =
+            copies.ids.into_iter().flat_map(|(key, copy_id)| formats.iter().map(move |format| banner_of(&key, copy_id, *format))).collect();
         let done = creative::ensure_banners(platform, &banners).await?;
         ready += (done.kept + done.drawn) as u64;
         for (request, error) in done.failed {
@@ -167,7 +164,7 @@ async fn wanted(
     fits: &HashMap<ProductId, &Product>,
 ) -> anyhow::Result<(Vec<ProductId>, Vec<Locale>)> {
     let db = &platform.db;
-    let mut votes: BTreeMap<ProductId, u64> = BTreeMap::new();
+    let mut votes: BTreeMap<ProductId, i64> = BTreeMap::new();
     let mut locales = vec![Locale::pick(None, &platform.config.shop.locale)];
     if let Some(snapshot) = audience::latest_snapshot(db, campaign.plan.segment).await? {
         let mut after = PersonId(0);
@@ -175,20 +172,18 @@ async fn wanted(
             let page = audience::members(db, snapshot.id, after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = *last;
-            for picks in recommend::picks_for(db, &page, PICKS).await?.into_values() {
-                for pick in picks.iter().filter(|p| fits.contains_key(&p.product_id)) {
-                    *votes.entry(pick.product_id).or_default() += 1;
-                }
+            for (product, people) in recommend::picked_for(db, &page, PICKS).await?.into_iter().filter(|(p, _)| fits.contains_key(p)) {
+                *votes.entry(product).or_default() += people;
             }
-            for person in people::get_many(db, &page).await?.into_values() {
-                let locale = Locale::pick(person.locale.as_deref(), &platform.config.shop.locale);
+            for tag in people::locales(db, &page).await? {
+                let locale = Locale::pick(tag.as_deref(), &platform.config.shop.locale);
                 if !locales.contains(&locale) {
                     locales.push(locale);
                 }
             }
         }
     }
-    let mut by_votes: Vec<(ProductId, u64)> = votes.into_iter().collect();
+    let mut by_votes: Vec<(ProductId, i64)> = votes.into_iter().collect();
     by_votes.sort_by_key(|(id, n)| (std::cmp::Reverse(*n), *id));
     let mut wanted: Vec<ProductId> = by_votes.into_iter().map(|(id, _)| id).take(PRODUCTS).collect();
     let popular = recommend::popular(db, PRODUCTS).await?.into_iter().map(|p| p.product_id);

@@ -124,11 +124,9 @@ struct Known {
 }
 
 const KNOWN: &str = "SELECT variant_id, product_id, locale, format, copy_id, inputs_hash FROM creative WHERE campaign_id = $1";
-const FIND: &str =
-    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
+const FIND: &str = "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
      FROM creative WHERE campaign_id = $1 AND variant_id = $2 AND product_id = $3 AND locale = $4 AND format = $5";
-const PAGE: &str =
-    "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
+const PAGE: &str = "SELECT id, campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, findings
      FROM creative WHERE id > $1 AND ($2 < 0 OR campaign_id = $2) ORDER BY id LIMIT $3";
 const PUT: &str =
     "INSERT INTO creative (campaign_id, variant_id, product_id, copy_id, locale, format, width, height, asset_hash, inputs_hash,
@@ -266,7 +264,8 @@ pub async fn ensure_banners(platform: &Platform, requests: &[BannerRequest]) -> 
             (_, None) => Err(CreativeError::NotFound("product")),
             (Some(copy), Some(product)) => Ok(Inputs::of(copy, product, brand.clone(), request)),
         };
-        let key = (request.campaign_id, request.variant_id, request.product_id, request.locale.as_str().to_owned(), request.format.to_string());
+        let key =
+            (request.campaign_id, request.variant_id, request.product_id, request.locale.as_str().to_owned(), request.format.to_string());
         match inputs.map(|i| (i.hash(), i)) {
             Err(error) => banners.failed.push((*request, error)),
             Ok((hash, _)) if stored.get(&key).is_some_and(|(copy, known)| (*copy, known) == (request.copy_id, &hash)) => banners.kept += 1,

@@ -13,7 +13,7 @@ pub const LIFT_KEY: &str = "summer-favourites";
 /// Its holdout, in basis points.
 pub const LIFT_HOLDOUT_BP: i64 = 4_000;
 /// Its conversion window.
-pub const LIFT_WINDOW_HOURS: i64 = 240;
+pub const LIFT_WINDOW_HOURS: i64 = 168;
 
 /// Placement keys by device of the visitor: 0 a computer (two places), 1 a phone.
 pub const PLACEMENTS: [(&str, &str, i64, i64); 3] =
@@ -60,8 +60,8 @@ pub async fn set_up(door: &Door, start: Timestamp) -> anyhow::Result<SetUp> {
     for (key, name, width, height) in PLACEMENTS {
         door.post("/v1/placements", &json!({"key": key, "name": name, "width": width, "height": height})).await?;
     }
-    let lift_due = hour(2, 9);
-    let local_date = hour(6, 0).to_utc().date_naive();
+    let lift_due = hour(1, 9);
+    let local_date = hour(4, 0).to_utc().date_naive();
     let plans = [
         (
             LIFT_KEY,
@@ -95,7 +95,7 @@ pub async fn set_up(door: &Door, start: Timestamp) -> anyhow::Result<SetUp> {
             "Two voices",
             plan(
                 &segments[3],
-                &once(hour(8, 8)),
+                &once(hour(5, 8)),
                 &[("Playful", "playful", "recommendation"), ("Plain", "plain", "recommendation")],
                 1_000,
                 96,

@@ -1,5 +1,6 @@
 //! The demo from an empty database to its figures, in order. What starts the servers stands above (`cli/demo.rs`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -18,13 +19,13 @@ use crate::platform::progress::{bar, spinner};
 use crate::platform::queue::Runner;
 
 /// Days of history that are loaded before the first campaign; a multiple of seven, so that campaign days begin on a Monday.
-pub const HISTORY_DAYS: i32 = 91;
-/// Campaign days: the lift campaign goes out on the third, its window is ten days.
-pub const CAMPAIGN_DAYS: i32 = 13;
+pub const HISTORY_DAYS: i32 = 70;
+/// Campaign days: the lift campaign goes out on the second, its window is a week.
+pub const CAMPAIGN_DAYS: i32 = 9;
 /// Hours (UTC) of a campaign day at which jobs run. Schedules that are due in between run at the next of them.
-const HOURS: [i64; 10] = [0, 3, 6, 8, 9, 11, 13, 16, 19, 22];
-/// Campaign days on which every hour counts: somewhere on Earth it strikes six in the evening.
-const EVERY_HOUR: std::ops::RangeInclusive<i32> = 6..=7;
+const HOURS: [i64; 6] = [0, 4, 8, 9, 14, 20];
+/// Campaign days on which it strikes six in the evening somewhere on the date of the campaign for people's own time.
+const LOCAL_DAYS: std::ops::RangeInclusive<i32> = 4..=5;
 
 /// Which shop.
 #[derive(Clone, Debug)]
@@ -162,7 +163,8 @@ async fn campaign_days(drive: &mut Drive<'_>, stage: &Stage, runner: &Runner) ->
         let day = HISTORY_DAYS + n;
         let midnight = drive.world.instant(f64::from(day));
         drive.update_shelves(day, &stage.shop_url).await?;
-        let hours: Vec<i64> = if EVERY_HOUR.contains(&n) { (0..24).collect() } else { HOURS.to_vec() };
+        let evenings = drive.world.hours_of(day, 18).into_iter().filter(|_| LOCAL_DAYS.contains(&n));
+        let hours: Vec<i64> = HOURS.into_iter().chain(evenings).collect::<BTreeSet<i64>>().into_iter().collect();
         for (i, hour) in hours.iter().enumerate() {
             let next = hours.get(i + 1).copied().unwrap_or(24);
             drive.step(runner, midnight.plus_us(hour * HOUR_US), midnight.plus_us(next * HOUR_US)).await?;

@@ -99,6 +99,20 @@ pub async fn count(db: &Db) -> sqlx::Result<i64> {
     read!(*db, |c| sqlx::query_scalar::<_, i64>(COUNT).fetch_one(c).await)
 }
 
+const LOCALES_SQLITE: &str = "SELECT DISTINCT locale FROM person WHERE id IN (SELECT value FROM json_each($1)) ORDER BY 1";
+const LOCALES_POSTGRES: &str =
+    "SELECT DISTINCT locale FROM person WHERE id IN (SELECT value::bigint FROM json_array_elements_text($1::json)) ORDER BY 1";
+
+/// The locales of these people, `None` for those who told none. At most some thousand people at a time.
+pub async fn locales(db: &Db, ids: &[PersonId]) -> sqlx::Result<Vec<Option<String>>> {
+    let sql = match db.dialect() {
+        Dialect::Sqlite => LOCALES_SQLITE,
+        Dialect::Postgres => LOCALES_POSTGRES,
+    };
+    let wanted = json(&ids.iter().map(|id| id.0).collect::<Vec<_>>())?;
+    read!(*db, |c| sqlx::query_scalar::<_, Option<String>>(sql).bind(wanted.as_str()).fetch_all(c).await)
+}
+
 /// The next ids in order: for work that goes through everybody in pieces. Start with `PersonId(0)`.
 pub async fn ids_after(db: &Db, after: PersonId, limit: i64) -> sqlx::Result<Vec<PersonId>> {
     read!(*db, |c| sqlx::query_scalar::<_, PersonId>(IDS_AFTER).bind(after).bind(limit).fetch_all(c).await)

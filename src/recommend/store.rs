@@ -45,6 +45,20 @@ pub(super) async fn picks(db: &Db, people: &[PersonId], n: usize) -> sqlx::Resul
     Ok(found)
 }
 
+const MOST_SQLITE: &str = "SELECT product_id, COUNT(*) FROM pick
+     WHERE person_id IN (SELECT value FROM json_each($1)) AND rank <= $2 GROUP BY product_id";
+const MOST_POSTGRES: &str = "SELECT product_id, COUNT(*) FROM pick WHERE person_id = ANY ($1) AND rank <= $2 GROUP BY product_id";
+
+/// For how many of these people each product is among the best `n`.
+pub(super) async fn picked_for(db: &Db, people: &[PersonId], n: usize) -> sqlx::Result<Vec<(ProductId, i64)>> {
+    let limit = i64::try_from(n).unwrap_or(i64::MAX);
+    let ids: Vec<i64> = people.iter().map(|p| p.0).collect();
+    match db {
+        Db::Sqlite(s) => sqlx::query_as(MOST_SQLITE).bind(Json(&ids)).bind(limit).fetch_all(&s.readers).await,
+        Db::Postgres(p) => sqlx::query_as(MOST_POSTGRES).bind(&ids).bind(limit).fetch_all(p).await,
+    }
+}
+
 const PICKS_DELETE: &str = "DELETE FROM pick WHERE person_id >= $1 AND person_id <= $2";
 const PICKS_INSERT_SQLITE: &str = "INSERT INTO pick (person_id, rank, product_id, score, reason, model_id, as_of)
      SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'),

@@ -119,6 +119,11 @@ impl World {
         (0..self.config.products).filter(|p| self.catalogue.shelf(*p, day) != self.catalogue.shelf(*p, day - 1)).collect()
     }
 
+    /// Hours of a day (UTC) at which somebody's clock strikes `local`; half hours are rounded up.
+    pub fn hours_of(&self, day: i32, local: i64) -> Vec<i64> {
+        (0..ZONES.len()).map(|zone| (local - self.offset_hours(zone, day).floor() as i64).rem_euclid(24)).collect()
+    }
+
     fn by_day(&self, table: &[f64], day: i32) -> f64 {
         table[(day.max(0) as usize).min(table.len() - 1)]
     }

@@ -1,0 +1,39 @@
+//! Every hot path beside a raw baseline, in one run on one machine: `make bench` for all, `make bench ARGS=render` for one.
+//!
+//! Machines differ and are noisy: what is worth quoting are the ratios. Each round measures the baseline and then Marquee; the ratio is the
+//! median over the rounds, with the lowest and highest beside it.
+
+mod als;
+mod decision;
+mod embed;
+mod ingest;
+mod render;
+mod segment;
+mod send;
+mod support;
+
+const BENCHES: [(&str, fn()); 7] = [
+    ("als", als::run),
+    ("decision", decision::run),
+    ("embed", embed::run),
+    ("ingest", ingest::run),
+    ("render", render::run),
+    ("segment", segment::run),
+    ("send", send::run),
+];
+
+fn main() {
+    // cargo passes `--bench`; everything else names what is wanted.
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let Some(unknown) = wanted.iter().find(|w| BENCHES.iter().all(|(name, _)| name != w)) {
+        let names: Vec<&str> = BENCHES.iter().map(|b| b.0).collect();
+        eprintln!("no bench {unknown}; there are {}", names.join(", "));
+        std::process::exit(2);
+    }
+    support::heading();
+    for (name, run) in BENCHES {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            run();
+        }
+    }
+}
