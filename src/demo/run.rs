@@ -19,11 +19,11 @@ use crate::platform::progress::{bar, spinner};
 use crate::platform::queue::Runner;
 
 /// Days of history that are loaded before the first campaign; a multiple of seven, so that campaign days begin on a Monday.
-pub const HISTORY_DAYS: i32 = 70;
+pub const HISTORY_DAYS: i32 = 63;
 /// Campaign days: the lift campaign goes out on the second, its window is a week.
 pub const CAMPAIGN_DAYS: i32 = 9;
 /// Hours (UTC) of a campaign day at which jobs run. Schedules that are due in between run at the next of them.
-const HOURS: [i64; 6] = [0, 4, 8, 9, 14, 20];
+const HOURS: [i64; 5] = [0, 4, 8, 9, 16];
 /// Campaign days on which it strikes six in the evening somewhere on the date of the campaign for people's own time.
 const LOCAL_DAYS: std::ops::RangeInclusive<i32> = 4..=5;
 
@@ -141,8 +141,8 @@ async fn fill_catalogue(stage: &Stage, world: &World, door: &Door) -> anyhow::Re
 }
 
 async fn load_history(drive: &mut Drive<'_>) -> anyhow::Result<()> {
-    // About 57 messages a person in 90 days.
-    let progress = bar(u64::from(drive.world.config.people) * 57, "history");
+    // About 40 messages a person in nine weeks.
+    let progress = bar(u64::from(drive.world.config.people) * 40, "history");
     let ticker = progress.clone();
     drive.load_history(HISTORY_DAYS, move |n| ticker.inc(n)).await?;
     progress.set_length(progress.position());

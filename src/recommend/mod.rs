@@ -63,15 +63,14 @@ pub async fn picks_for(db: &Db, people: &[PersonId], n: usize) -> sqlx::Result<H
     Ok(found)
 }
 
-<<<<<<< HEAD
 /// The stored picks of one person's own, for the file of everything that is kept about them.
 pub async fn own_picks(db: &Db, person: PersonId) -> sqlx::Result<Vec<Pick>> {
     Ok(store::picks(db, &[person], usize::from(u16::MAX)).await?.remove(&person).unwrap_or_default())
-=======
+}
+
 /// For how many of these people each product is among the stored best `n`. At most some thousand people at a time.
 pub async fn picked_for(db: &Db, people: &[PersonId], n: usize) -> sqlx::Result<Vec<(ProductId, i64)>> {
     store::picked_for(db, people, n).await
->>>>>>> d385e2d (Benches of every hot path beside a raw baseline; a shorter demo; banners count picks in SQL)
 }
 
 /// What suits anybody: the best of what sells now, best first, at most `n`.

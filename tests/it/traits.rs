@@ -7,9 +7,11 @@ use marquee::events::orders::{self, AdjustmentKind, NewAdjustment, NewOrder, Ord
 use marquee::events::{self, NewEvent, name};
 use marquee::people::{self, NewPerson, Traits};
 use marquee::platform::clock::{DAY_US, HOUR_US, MINUTE_US};
-use marquee::platform::ids::{EventId, PersonId, ProductId};
+use marquee::platform::ids::{EventId, JobRunId, PersonId, ProductId};
+use marquee::platform::queue::{JobContext, Progress};
 use marquee::platform::{Currency, Money, Timestamp, setting};
 use serde_json::{Map, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::both_engines;
 use crate::support::{Engine, START, TestShop};
@@ -246,6 +248,55 @@ async fn both_engines_compute_the_same() {
     let people: Vec<_> = all[0].iter().zip(&all[1]).filter(|(a, b)| a != b).take(3).collect();
     assert!(people.is_empty(), "{people:#?}");
 }
+
+both_engines!(the_nightly_run_follows_news_and_comes_round_to_everybody, |shop| {
+    let platform = &shop.platform;
+    let new: Vec<NewPerson> = (0..14).map(|i| NewPerson { external_id: Some(format!("p{i}")), ..NewPerson::default() }).collect();
+    let mut tx = platform.db.begin().await.expect("begin");
+    let ids = people::bulk_upsert(&mut tx, &new, START.plus_days(-30)).await.expect("people");
+    tx.commit().await.expect("commit");
+    let context = |at: Timestamp| JobContext {
+        run_id: JobRunId(1),
+        args: json!({}),
+        scheduled_at: at,
+        attempt: 1,
+        progress: Progress::default(),
+        stop: CancellationToken::new(),
+    };
+    let job = events::jobs().into_iter().find(|j| j.name == "people.traits").expect("the job");
+    let run = async |at: Timestamp| {
+        platform.clock.advance_to(at);
+        (job.run)(platform.clone(), context(at)).await.expect("runs")["people"].as_i64().expect("a number")
+    };
+    assert_eq!(run(START.plus_secs(1)).await, 14, "the first is for everybody");
+    // A view by somebody whose turn it is not.
+    let day = START.plus_days(1).micros() / marquee::platform::clock::DAY_US;
+    let somebody = *ids.iter().find(|id| id.0.rem_euclid(7) != day.rem_euclid(7)).expect("one of fourteen");
+    let seen = START.plus_secs(3_600);
+    let view = NewEvent {
+        id: EventId::new(seen),
+        person_id: somebody,
+        kind: "track",
+        name: "Product Viewed".into(),
+        product_id: None,
+        occurred_at: seen,
+        received_at: seen,
+        properties: serde_json::Map::new(),
+    };
+    let mut tx = platform.db.begin().await.expect("begin");
+    events::insert_many(&mut tx, &[view]).await.expect("event");
+    tx.commit().await.expect("commit");
+    assert_eq!(run(START.plus_days(1)).await, 3, "the one with news and the day's seventh");
+    assert_eq!(all_traits(&shop, &ids).await[&somebody].visits_28, 1);
+    let mut computed = 0;
+    for n in 2..=7 {
+        computed += run(START.plus_days(n)).await;
+    }
+    assert_eq!(computed, 12, "six days, a seventh each");
+    let oldest = all_traits(&shop, &ids).await.values().map(|t| t.computed_at).min().expect("some");
+    assert!(oldest >= START.plus_days(1), "everybody once in seven days: {oldest}");
+    assert_eq!(run(START.plus_days(20)).await, 14, "after a gap, everybody");
+});
 
 /// `cargo test --test it traits::large -- --ignored --nocapture`: how long a large shop takes.
 mod large {
