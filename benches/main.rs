@@ -23,8 +23,12 @@ const BENCHES: [(&str, fn()); 7] = [
 ];
 
 fn main() {
-    // cargo passes `--bench`; everything else names what is wanted.
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test --all-targets` starts this too: only `cargo bench` measures.
+    if !arguments.iter().any(|a| a == "--bench") {
+        return;
+    }
+    let wanted: Vec<String> = arguments.into_iter().filter(|a| !a.starts_with('-')).collect();
     if let Some(unknown) = wanted.iter().find(|w| BENCHES.iter().all(|(name, _)| name != w)) {
         let names: Vec<&str> = BENCHES.iter().map(|b| b.0).collect();
         eprintln!("no bench {unknown}; there are {}", names.join(", "));
