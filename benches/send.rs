@@ -15,6 +15,8 @@ const OURS: usize = 4_000;
 
 pub fn run() {
     let runtime = support::runtime();
+    // lettre's pool starts a task of its own when it is made and dropped.
+    let _inside = runtime.enter();
     let sink = runtime.block_on(Sink::start_with(SinkOptions::default())).expect("a sink");
     let config = MailConfig { servers: vec![sink.url()], connections: CONNECTIONS, ..MailConfig::default() };
     let pool = Pool::new(&config).expect("a pool");
