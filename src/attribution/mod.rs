@@ -6,10 +6,13 @@
 
 mod api;
 mod credit;
+pub mod journeys;
 pub mod lift;
+pub mod markov;
 mod measure;
 pub mod model;
 pub mod report;
+pub mod shapley;
 mod store;
 
 use actix_web::web::ServiceConfig;
