@@ -7,7 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Responder};
+use actix_web::{App, HttpResponse, HttpServer, Responder};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -17,7 +17,7 @@ use crate::platform::queue::JobSpec;
 use crate::platform::{Platform, telemetry};
 use crate::{
     adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, privacy, recommend, touches,
-    tracking,
+    tracking, web as pages,
 };
 
 /// What the server holds beside the platform: everything with a life of its own.
@@ -28,6 +28,7 @@ pub struct Services {
     pub ingest: events::Ingest,
     pub tracker: tracking::Tracker,
     pub ads: adserver::AdServer,
+    pub ui: pages::Ui,
 }
 
 impl Services {
@@ -38,7 +39,8 @@ impl Services {
         let ingest = events::Ingest::start(platform.clone());
         let tracker = tracking::Tracker::start(platform.clone());
         let ads = adserver::AdServer::start(platform.clone()).await?;
-        Ok(Self { platform, keys, ingest, tracker, ads })
+        let ui = pages::Ui::start(&platform)?;
+        Ok(Self { platform, keys, ingest, tracker, ads, ui })
     }
 
     /// Puts the services into an actix app.
@@ -48,7 +50,8 @@ impl Services {
             .app_data(Data::new(self.keys.clone()))
             .app_data(Data::new(self.ingest.clone()))
             .app_data(Data::new(self.tracker.clone()))
-            .app_data(Data::new(self.ads.clone()));
+            .app_data(Data::new(self.ads.clone()))
+            .app_data(Data::new(self.ui.clone()));
     }
 }
 
@@ -69,6 +72,7 @@ pub fn routes(config: &mut ServiceConfig) {
     tracking::routes(config);
     attribution::routes(config);
     demo::routes(config);
+    pages::routes(config);
 }
 
 /// All jobs of all slices.
@@ -155,10 +159,6 @@ async fn metrics() -> impl Responder {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::metrics().render())
 }
 
-async fn not_found(req: HttpRequest) -> ApiResult {
-    Err(ApiError::not_found(&format!("page as {}", req.path().chars().take(200).collect::<String>())))
-}
-
 /// Every way in which actix itself refuses a request, as problem+json.
 fn input_errors(config: &mut ServiceConfig, max_body_bytes: usize) {
     config
@@ -190,7 +190,7 @@ pub fn configure(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + u
             .route("/metrics", web::get().to(metrics))
             .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document.clone()));
         routes(config);
-        config.default_service(web::to(not_found));
+        config.default_service(web::to(pages::not_found));
     }
 }
 

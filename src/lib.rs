@@ -31,3 +31,5 @@ pub mod attribution;
 
 pub mod demo;
 pub mod import;
+
+pub mod web;

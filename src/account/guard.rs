@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use actix_web::dev::Payload;
 use actix_web::http::header;
-use actix_web::{FromRequest, HttpRequest, web};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -38,12 +38,20 @@ impl<S: scope::Needed> FromRequest for Guarded<S> {
     fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(principal(req).and_then(|principal| {
             if principal.may(S::SCOPE) {
+                req.extensions_mut().insert(Used { principal: principal.clone(), scope: S::SCOPE });
                 Ok(Self { principal, scope: PhantomData })
             } else {
                 Err(ApiError::forbidden(format!("This key lacks the scope “{}”.", S::SCOPE)))
             }
         }))
     }
+}
+
+/// Which key a request used and what for; left in the request for the audit log.
+#[derive(Clone, Debug)]
+pub struct Used {
+    pub principal: Principal,
+    pub scope: Scope,
 }
 
 fn principal(req: &HttpRequest) -> Result<Principal, ApiError> {

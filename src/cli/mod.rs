@@ -17,6 +17,7 @@ mod report;
 mod segment;
 mod serve;
 mod train;
+mod user;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,9 @@ enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Who may sign in: add, list, reset, change the role.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// One person: what is known, export, erase.
     #[command(subcommand)]
     Person(person::PersonCommand),
@@ -131,6 +135,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(command) => import::run(command, &Platform::open(config, clock).await?).await,
         Command::Campaign(command) => campaign::run(command, &Platform::open(config, clock).await?).await,
         Command::Key(command) => key::run(command, &Platform::open(config, clock).await?).await,
+        Command::User(command) => user::run(command, &Platform::open(config, clock).await?).await,
         Command::Person(command) => person::run(command, &Platform::open(config, clock).await?).await,
         Command::Copy(command) => copy::run(command, &Platform::open(config, clock).await?).await,
         Command::Jobs(command) => jobs::run(command, &Platform::open(config, clock).await?).await,

@@ -43,6 +43,10 @@ pub async fn serve(args: ServeArgs, mut config: Config, clock: Clock) -> anyhow:
     let works = !args.no_work && matches!(platform.db, Db::Sqlite(_));
     let runner = if works { Some(Runner::start(platform.clone(), app::jobs(), RunnerOptions::default()).await?) } else { None };
     tracing::info!(url = server.url, works, "Marquee is up; API reference at {}/docs/", server.url);
+    if let Some(link) = services.ui.accounts.set_up_link().await? {
+        // On stdout, not in the log: whoever reads it becomes the admin.
+        println!("Nobody can sign in yet. Make yourself the first admin (the link works once, for a day):\n{link}");
+    }
     app::stop_signal().await;
     tracing::info!("stopping");
     server.handle.stop(true).await;

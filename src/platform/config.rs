@@ -37,6 +37,8 @@ pub struct ServerConfig {
     pub max_body_bytes: usize,
     /// Seconds that a graceful stop may take.
     pub shutdown_s: u64,
+    /// A proxy of ours stands in front and writes `X-Forwarded-For`: its last entry is the visitor.
+    pub behind_proxy: bool,
 }
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -46,6 +48,7 @@ impl Default for ServerConfig {
             threads: 0,
             max_body_bytes: 1 << 20,
             shutdown_s: 20,
+            behind_proxy: false,
         }
     }
 }

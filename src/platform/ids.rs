@@ -82,6 +82,7 @@ int_id!(PlacementId, "plc");
 int_id!(ModelId, "mdl");
 int_id!(JobRunId, "job");
 int_id!(ApiKeyId, "key");
+int_id!(UserId, "usr");
 uuid_id!(EventId, "evt");
 uuid_id!(TouchId, "tch");
 

@@ -29,3 +29,4 @@ mod structure;
 mod touches;
 mod tracking;
 mod traits;
+mod web;

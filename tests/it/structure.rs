@@ -51,9 +51,10 @@ const RANKS: &[(&str, u8)] = &[
     ("attribution", 11),
     ("privacy", 11),
     ("import", 12),
-    ("demo", 13),
-    ("app", 14),
-    ("cli", 15),
+    ("web", 13),
+    ("demo", 14),
+    ("app", 15),
+    ("cli", 16),
 ];
 
 fn rust_files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {

@@ -1,5 +1,6 @@
 //! What integration tests share: a fresh shop on either engine, and where the real data lies.
 
+pub mod browser;
 pub mod server;
 
 use std::path::PathBuf;
