@@ -4,6 +4,7 @@
 //! median over the rounds, with the lowest and highest beside it.
 
 mod als;
+mod attribution;
 mod decision;
 mod embed;
 mod ingest;
@@ -12,8 +13,9 @@ mod segment;
 mod send;
 mod support;
 
-const BENCHES: [(&str, fn()); 7] = [
+const BENCHES: [(&str, fn()); 8] = [
     ("als", als::run),
+    ("attribution", attribution::run),
     ("decision", decision::run),
     ("embed", embed::run),
     ("ingest", ingest::run),

@@ -16,9 +16,20 @@ CREATE TABLE credit (
     linear_minor     BIGINT NOT NULL,
     time_decay_minor BIGINT NOT NULL,
     position_minor   BIGINT NOT NULL,
+    -- When the touch earned its place: the click, or (view-through) when it was seen.
+    earned_at        BIGINT NOT NULL,
     computed_at      BIGINT NOT NULL,
     PRIMARY KEY (order_id, view_through, position)
 );
 -- What did this touch, this campaign earn?
 CREATE INDEX credit_touch ON credit (touch_id);
 CREATE INDEX credit_campaign ON credit (campaign_id, view_through);
+
+-- Reports that were delivered (setting attribution.deliveries), one row per delivery and time it was due: what is here is not delivered again.
+CREATE TABLE report_delivery (
+    name         TEXT NOT NULL,
+    due_at       BIGINT NOT NULL,
+    delivered_at BIGINT NOT NULL,
+    detail       TEXT NOT NULL,
+    PRIMARY KEY (name, due_at)
+);

@@ -31,7 +31,9 @@ CREATE TABLE touch (
     updated_at      BIGINT NOT NULL,
     open_at         BIGINT,
     click_at        BIGINT,
-    viewable_at     BIGINT
+    viewable_at     BIGINT,
+    -- When one of these three was last written (or moved to another person): by it, credit follows late clicks without looking at old ones.
+    stamped_at      BIGINT
 );
 -- Planning is idempotent: one touch per person and run. (NULL run_id: ad impressions, which are unique by id.)
 CREATE UNIQUE INDEX touch_run_person ON touch (run_id, person_id);
@@ -47,6 +49,10 @@ CREATE INDEX touch_expiry ON touch (expires_at) WHERE state IN ('planned', 'defe
 CREATE INDEX touch_contact ON touch (person_id, contact_at);
 -- A person's timeline, newest first.
 CREATE INDEX touch_person ON touch (person_id, id);
+-- Credit: touches that a human reacted to, by when that became known. Partial: most touches never are.
+CREATE INDEX touch_stamped ON touch (stamped_at) WHERE stamped_at IS NOT NULL;
+-- Journeys that led to nothing: touches that a human reacted to, by when they went out.
+CREATE INDEX touch_answered ON touch (contact_at) WHERE click_at IS NOT NULL OR open_at IS NOT NULL OR viewable_at IS NOT NULL;
 -- Progress and funnel of a campaign.
 CREATE INDEX touch_campaign ON touch (campaign_id, state);
 -- Keyset listing of a campaign's touches.

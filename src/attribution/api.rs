@@ -1,32 +1,30 @@
-//! `/v1/reports/attribution` and `/v1/reports/lift`.
+//! `/v1/reports/*`.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Query, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, get};
-use chrono_tz::Tz;
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
+use super::answer::{self, Format, ReportKind};
+use super::by::By;
+use super::cohorts::{Cohort, CohortCell, CohortReport};
+use super::engagement::{EngagementReport, EngagementRow, PeopleIn};
+use super::funnel::{FunnelReport, FunnelRow};
+use super::learned::Learned;
+use super::lift::Lift;
+use super::measure::{self, LiftIn, MeasureError, MeasuredLift};
+use super::model::Model;
+use super::paths::{Delay, DelayRow, LengthRow, PathRow, PathsReport};
+use super::period::Unit;
+use super::question::ReportQuery;
+use super::report::{ModelsReport, ModelsRow, Report, Row, Total};
 use crate::account::{Guarded, scope};
-use crate::campaign;
+use crate::campaign::{self, GoalKind};
 use crate::platform::Platform;
 use crate::platform::clock::Timestamp;
 use crate::platform::http::{ApiError, ApiResult, Problem};
 
-use super::lift::Lift;
-use super::measure::{self, LiftIn, MeasureError, MeasuredLift};
-use super::model::Model;
-use super::report::{self, By, Report, ReportError, Row, Total};
-
-impl From<ReportError> for ApiError {
-    fn from(e: ReportError) -> Self {
-        match e {
-            ReportError::Database(e) => e.into(),
-            ReportError::Zone(_) => Self::invalid("time_zone", e.to_string()),
-            ReportError::Time(_) | ReportError::Span | ReportError::Days => Self::invalid("from", e.to_string()),
-        }
-    }
-}
 impl From<MeasureError> for ApiError {
     fn from(e: MeasureError) -> Self {
         match e {
@@ -36,65 +34,77 @@ impl From<MeasureError> for ApiError {
     }
 }
 
-/// How a report is asked for, over HTTP and on the command line alike.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-pub struct AttributionQuery {
-    /// first, last (default), linear, time_decay or position.
-    pub model: Option<String>,
-    /// A date or RFC 3339 time; default: 30 days before `to`.
-    pub from: Option<String>,
-    /// A date (the whole day counts) or RFC 3339 time; default: now.
-    pub to: Option<String>,
-    /// campaign (default), channel, product, variant or day.
-    pub by: Option<String>,
-    /// Zone of dates and days; default: the shop's.
-    pub time_zone: Option<String>,
-    /// Also credit human opens and viewable banners without a click.
-    pub view_through: Option<bool>,
-    /// json (default) or csv; `Accept: text/csv` works too.
-    pub format: Option<String>,
-}
-
-/// The one way to an attribution report: checks the question, and answers it.
-pub async fn attribution_report(platform: &Platform, query: &AttributionQuery) -> Result<Report, ApiError> {
-    let model = query.model.as_deref().unwrap_or("last").parse::<Model>().map_err(|e| ApiError::invalid("model", e))?;
-    let by = query.by.as_deref().unwrap_or("campaign").parse::<By>().map_err(|e| ApiError::invalid("by", e))?;
-    let time_zone = match &query.time_zone {
-        Some(name) => name.parse::<Tz>().map_err(|_| ReportError::Zone(name.chars().take(40).collect()))?,
-        None => platform.config.shop.time_zone,
+async fn respond(platform: &Platform, kind: ReportKind, query: &ReportQuery, request: &HttpRequest) -> ApiResult {
+    let accepts = |media: &str| request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains(media));
+    let format = match query.format.as_deref() {
+        Some(name) => name.parse()?,
+        None if accepts("text/csv") => Format::Csv,
+        None if accepts("application/vnd.apache.parquet") => Format::Parquet,
+        None => Format::Json,
     };
-    let (from, to) = report::span(query.from.as_deref(), query.to.as_deref(), time_zone, platform.now())?;
-    let view_through = query.view_through.unwrap_or(false);
-    Ok(report::attribution(&platform.db, report::Query { model, by, from, to, time_zone, view_through }).await?)
-}
-
-/// Who earned what: net revenue of orders shared among touches, with what nobody earned as a row of its own.
-#[utoipa::path(get, path = "/v1/reports/attribution", tag = "reports", params(AttributionQuery),
-    responses((status = 200, body = Report), (status = 422, body = Problem)))]
-#[get("/v1/reports/attribution")]
-async fn attribution(
-    platform: Data<Platform>,
-    _: Guarded<scope::Reports>,
-    query: Query<AttributionQuery>,
-    request: HttpRequest,
-) -> ApiResult {
-    let accepts_csv = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("text/csv"));
-    let csv = match query.format.as_deref() {
-        Some("csv") => true,
-        Some("json") => false,
-        Some(_) => return Err(ApiError::invalid("format", "format is json or csv")),
-        None => accepts_csv,
-    };
-    let report = attribution_report(&platform, &query).await?;
-    if !csv {
-        return Ok(HttpResponse::Ok().json(report));
+    let answer = answer::report(platform, kind, query).await?;
+    if format == Format::Json {
+        return Ok(HttpResponse::Ok().json(answer));
     }
+    let table = query.table.as_deref();
+    let name = table.unwrap_or(kind.name());
+    let body = answer.bytes(format, table)?;
     Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"attribution.csv\""))
-        .body(report.to_csv()))
+        .content_type(format.media_type())
+        .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.{}\"", format.extension())))
+        .body(body))
+}
+
+/// Who earned what: net revenue of orders shared among touches, with what nobody earned as a row of its own. Uses: model, by, campaign,
+/// channel, currency, view_through.
+#[utoipa::path(get, path = "/v1/reports/attribution", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = Report), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/v1/reports/attribution")]
+async fn attribution(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Attribution, &query, &request).await
+}
+
+/// All credit models side by side: one row per key, one column per model. Uses: by, campaign, channel, currency, view_through.
+#[utoipa::path(get, path = "/v1/reports/models", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = ModelsReport), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/v1/reports/models")]
+async fn models(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Models, &query, &request).await
+}
+
+/// By which sequences of contacts orders came, how long these were and how long they took; and journeys that led to nothing. Uses: by,
+/// campaign, channel, currency, view_through, limit. Tables: paths, lengths, delays.
+#[utoipa::path(get, path = "/v1/reports/paths", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = PathsReport), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/v1/reports/paths")]
+async fn paths(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Paths, &query, &request).await
+}
+
+/// People by the period of their first order, and how many ordered again in each period after it. Uses: unit, currency.
+#[utoipa::path(get, path = "/v1/reports/cohorts", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = CohortReport), (status = 422, body = Problem)))]
+#[get("/v1/reports/cohorts")]
+async fn cohorts(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Cohorts, &query, &request).await
+}
+
+/// How often people come, how much they do, how long ago they were here and whether they return, beside revenue. Uses: unit, currency.
+/// Tables: engagement, frequency, recency.
+#[utoipa::path(get, path = "/v1/reports/engagement", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = EngagementReport), (status = 422, body = Problem)))]
+#[get("/v1/reports/engagement")]
+async fn engagement(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Engagement, &query, &request).await
+}
+
+/// Of the touches due in a span, how many went out, arrived, were seen, clicked, and led to an order. Uses: by, campaign, channel,
+/// currency, view_through.
+#[utoipa::path(get, path = "/v1/reports/funnel", tag = "reports", params(ReportQuery),
+    responses((status = 200, body = FunnelReport), (status = 404, body = Problem), (status = 422, body = Problem)))]
+#[get("/v1/reports/funnel")]
+async fn funnel(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<ReportQuery>, request: HttpRequest) -> ApiResult {
+    respond(&platform, ReportKind::Funnel, &query, &request).await
 }
 
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -105,33 +115,67 @@ struct LiftQuery {
     campaign: Option<String>,
     /// Look back as of this moment; default: now.
     as_of: Option<String>,
+    /// orders (their revenue), visit, days_active or share; default: the campaign's goal, of all marketing orders.
+    outcome: Option<String>,
 }
 
 /// What a campaign (or all of them) added to what would have happened anyway.
 #[utoipa::path(get, path = "/v1/reports/lift", tag = "reports", params(LiftQuery),
-    responses((status = 200, body = MeasuredLift), (status = 404, body = Problem)))]
+    responses((status = 200, body = MeasuredLift), (status = 404, body = Problem), (status = 422, body = Problem)))]
 #[get("/v1/reports/lift")]
 async fn lift(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query<LiftQuery>) -> ApiResult {
     let as_of = match &query.as_of {
         Some(text) => Timestamp::parse(text).ok_or_else(|| ApiError::invalid("as_of", "as_of is an RFC 3339 time or a date"))?,
         None => platform.now(),
     };
-    let measured = match &query.campaign {
-        Some(name) => {
-            let campaign = campaign::find(&platform.db, name).await?;
-            measure::campaign_lift(&platform, campaign.id, as_of).await?
+    let outcome = match &query.outcome {
+        Some(text) => {
+            Some(text.parse::<GoalKind>().map_err(|_| ApiError::invalid("outcome", "outcome is orders, visit, days_active or share"))?)
         }
-        None => measure::global_lift(&platform, as_of).await?,
+        None => None,
     };
-    Ok(HttpResponse::Ok().json(measured))
+    let campaign = match &query.campaign {
+        Some(name) => Some(campaign::find(&platform.db, name).await?.id),
+        None => None,
+    };
+    Ok(HttpResponse::Ok().json(measure::lift(&platform, campaign, outcome, as_of).await?))
 }
 
 pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(attribution).service(lift);
+    config.service(attribution).service(models).service(paths).service(cohorts).service(engagement).service(funnel).service(lift);
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(attribution, lift), components(schemas(Report, Row, Total, Model, By, MeasuredLift, LiftIn, Lift)))]
+#[openapi(
+    paths(attribution, models, paths, cohorts, engagement, funnel, lift),
+    components(schemas(
+        Report,
+        Row,
+        Total,
+        ModelsReport,
+        ModelsRow,
+        Learned,
+        PathsReport,
+        PathRow,
+        LengthRow,
+        DelayRow,
+        Delay,
+        CohortReport,
+        Cohort,
+        CohortCell,
+        EngagementReport,
+        EngagementRow,
+        PeopleIn,
+        FunnelReport,
+        FunnelRow,
+        Model,
+        By,
+        Unit,
+        MeasuredLift,
+        LiftIn,
+        Lift
+    ))
+)]
 struct Doc;
 
 /// This slice's part of the API description.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::platform::clock::{DAY_US, HOUR_US, MINUTE_US, Timestamp};
+use crate::platform::clock::{DAY_US, MINUTE_US, Timestamp};
 use crate::platform::db::Db;
 use crate::platform::ids::{OrderId, PersonId};
 use crate::platform::queue::JobContext;
@@ -18,12 +18,8 @@ use super::store::{self, CreditRow, OrderRow, Since, TouchRow};
 const ORDERS_PER_CHUNK: i64 = 500;
 /// Longest path kept: the latest touches before the order.
 const MAX_PATH: usize = 200;
-/// Orders commit a little after the time they carry.
-const ORDER_OVERLAP_US: i64 = 10 * MINUTE_US;
-/// Signals carry the time at which they happened, and may arrive this much later without waiting for the daily pass.
-const SIGNAL_OVERLAP_US: i64 = 6 * HOUR_US;
-/// How far back the daily pass goes, and how long after a signal orders can profit from it: longer than the longest window (90 days).
-const REACH_US: i64 = 120 * DAY_US;
+/// Orders and signals commit a little after the time that they carry as that of becoming known.
+const OVERLAP_US: i64 = 10 * MINUTE_US;
 
 /// Setting `attribution`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,7 +53,6 @@ const MARK: &str = "attribution.progress";
 #[serde(default)]
 pub(super) struct Mark {
     pub through: Option<Timestamp>,
-    pub all_at: Option<Timestamp>,
     /// With another half-life, everything is computed again.
     pub half_life_us: i64,
 }
@@ -73,9 +68,12 @@ pub struct Pass {
     pub orders: u64,
     /// Orders whose credit changed.
     pub changed: u64,
+    /// Rows read for it: people with news, orders, touches and old credit. What a pass costs.
+    pub rows: u64,
 }
 
-/// Computes credit for whatever changed since the last pass, and once a day for all recent orders. Safe to run twice, or twice at once.
+/// Computes credit for whatever became known since the last pass: new and changed orders, and people on whose touches a human signal was
+/// recorded, whenever it happened. The cost follows what is new, not what there is. Safe to run twice, or twice at once.
 pub async fn update(platform: &Platform) -> anyhow::Result<Pass> {
     update_with(platform, false, &mut |_| Ok(())).await
 }
@@ -95,23 +93,14 @@ async fn update_with(
     let half_life_us = setting::get_or_default::<AttributionSetting>(db, AttributionSetting::KEY).await?.half_life_us();
     let old = mark(db).await?;
     let mut run = Run { platform, half_life_us, pass: Pass::default(), step };
-    let from_scratch = everything || old.through.is_none() || old.half_life_us != half_life_us;
-    let daily = old.all_at.is_none_or(|at| now.since(at) >= DAY_US);
-    let mut new = Mark { through: Some(now), all_at: old.all_at, half_life_us };
+    let new = Mark { through: Some(now), half_life_us };
     match old.through {
-        Some(through) if !from_scratch && !daily => {
-            run.orders(Since::Changed(through.plus_us(-ORDER_OVERLAP_US))).await?;
-            run.signals(through.plus_us(-SIGNAL_OVERLAP_US)).await?;
+        Some(through) if !everything && old.half_life_us == half_life_us => {
+            let since = through.plus_us(-OVERLAP_US);
+            run.orders(Since::Changed(since)).await?;
+            run.signals(since).await?;
         }
-        _ => {
-            let reach = if from_scratch { Timestamp(i64::MIN) } else { now.plus_us(-REACH_US) };
-            run.orders(Since::Placed(reach)).await?;
-            if let (Some(through), false) = (old.through, from_scratch) {
-                // Refunds of older orders.
-                run.orders(Since::Changed(through.plus_us(-ORDER_OVERLAP_US))).await?;
-            }
-            new.all_at = Some(now);
-        }
+        _ => run.orders(Since::Ever).await?,
     }
     let pass = run.pass;
     let mut tx = db.begin().await?;
@@ -144,7 +133,8 @@ impl Run<'_> {
             let people = store::signalled(&self.platform.db, since, after, ORDERS_PER_CHUNK).await?;
             let Some(last) = people.last() else { return Ok(()) };
             after = *last;
-            let orders = store::orders_of(&self.platform.db, &people, since.plus_us(-REACH_US)).await?;
+            self.pass.rows += people.len() as u64;
+            let orders = store::orders_of(&self.platform.db, &people).await?;
             for chunk in orders.chunks(usize::try_from(ORDERS_PER_CHUNK)?) {
                 self.compute(chunk).await?;
             }
@@ -159,6 +149,8 @@ impl Run<'_> {
         let touches = store::touches_of(db, &people).await?;
         let ids: Vec<OrderId> = orders.iter().map(|o| o.id).collect();
         let mut old = store::credit_of(db, &ids).await?;
+        let looked_at = touches.values().map(Vec::len).sum::<usize>() + old.values().map(Vec::len).sum::<usize>() + orders.len();
+        self.pass.rows += looked_at as u64;
         let mut changed = Vec::new();
         let mut rows = Vec::new();
         for order in orders {
@@ -203,7 +195,7 @@ fn credit(order: &OrderRow, touches: &[TouchRow], half_life_us: i64) -> Vec<Cred
         }
         let ago: Vec<i64> = path.keys().map(|(at, _)| order.placed_at.since(*at)).collect();
         let [first, last, linear, decay, position] = model::shares(order.net_minor, &ago, half_life_us);
-        rows.extend(path.values().enumerate().map(|(i, t)| CreditRow {
+        rows.extend(path.iter().enumerate().map(|(i, ((earned_at, _), t))| CreditRow {
             order_id: order.id,
             view_through,
             position: i64::try_from(i).unwrap_or(i64::MAX),
@@ -217,6 +209,7 @@ fn credit(order: &OrderRow, touches: &[TouchRow], half_life_us: i64) -> Vec<Cred
             linear_minor: linear[i],
             time_decay_minor: decay[i],
             position_minor: position[i],
+            earned_at: *earned_at,
         }));
     }
     rows

@@ -14,7 +14,7 @@ use crate::platform::clock::{DAY_US, Timestamp};
 use crate::platform::ids::{CampaignId, PersonId};
 use crate::platform::money::{Currency, Money};
 
-use super::lift::{self, Lift, Outcome};
+use super::lift::{Lift, Outcome, estimate};
 use super::store::{self, Measure, Span, SubjectRow};
 
 /// The past is at least this long, whatever the window: a longer one tells more of a person's habits.
@@ -65,19 +65,32 @@ impl MeasuredLift {
     }
 }
 
-/// What a campaign added, given everything else that the shop does.
-pub async fn campaign_lift(platform: &Platform, id: CampaignId, as_of: Timestamp) -> Result<MeasuredLift, MeasureError> {
+/// What a campaign (`None`: all marketing) added. `outcome`: revenue or engagement; `None`: the campaign's own goal, of all marketing revenue.
+pub async fn lift(
+    platform: &Platform,
+    campaign: Option<CampaignId>,
+    outcome: Option<GoalKind>,
+    as_of: Timestamp,
+) -> Result<MeasuredLift, MeasureError> {
+    let Some(id) = campaign else {
+        let question = "What did all campaigns together add, against leaving people alone?".to_owned();
+        return measure(platform, None, outcome.unwrap_or(GoalKind::Orders), None, as_of, question).await;
+    };
     let campaign = campaign::get(&platform.db, id).await?;
-    let goal = campaign.plan.goal.kind;
+    let goal = outcome.unwrap_or(campaign.plan.goal.kind);
     let question =
         format!("What did the campaign “{}” add, given everything else the shop did? Lifts of campaigns do not add up.", campaign.name);
     measure(platform, Some(id), goal, Some(campaign.window_us()), as_of, question).await
 }
 
+/// What a campaign added to its own goal, given everything else that the shop does.
+pub async fn campaign_lift(platform: &Platform, id: CampaignId, as_of: Timestamp) -> Result<MeasuredLift, MeasureError> {
+    lift(platform, Some(id), None, as_of).await
+}
+
 /// What all marketing added: people of the global holdout against everybody else, from the day each was assigned.
 pub async fn global_lift(platform: &Platform, as_of: Timestamp) -> Result<MeasuredLift, MeasureError> {
-    let question = "What did all campaigns together add, against leaving people alone?".to_owned();
-    measure(platform, None, GoalKind::Orders, None, as_of, question).await
+    lift(platform, None, None, as_of).await
 }
 
 async fn measure(
@@ -127,7 +140,7 @@ async fn measure(
     let mut results = Vec::new();
     for (unit, sums) in std::iter::once((home.to_owned(), home_sums)).chain(by_unit) {
         let (treated, held) = outcomes(&subjects, &sums, goal);
-        let lift = lift::estimate(&treated, &held);
+        let lift = estimate(&treated, &held);
         let unit = if goal == GoalKind::Visit { "people".to_owned() } else { unit };
         let words = words(&lift, &unit);
         results.push(LiftIn { unit, lift, words });
@@ -191,7 +204,7 @@ mod tests {
     #[test]
     fn findings_are_said_in_words() {
         let arm = |y: f64, n: usize| (0..n).map(|i| Outcome { y: if i % 3 == 0 { y } else { 0.0 }, x: 0.0 }).collect::<Vec<_>>();
-        let say = |t: &[Outcome], h: &[Outcome]| words(&lift::estimate(t, h), "EUR");
+        let say = |t: &[Outcome], h: &[Outcome]| words(&estimate(t, h), "EUR");
         assert!(say(&arm(1000.0, 900), &arm(500.0, 900)).starts_with("It added €1500.00 (95 %: €"));
         assert!(say(&arm(500.0, 900), &arm(1000.0, 900)).starts_with("It took away €1500.00"));
         assert!(say(&arm(500.0, 60), &arm(500.0, 60)).starts_with("Not enough people to tell: about "));

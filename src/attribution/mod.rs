@@ -1,18 +1,32 @@
 //! Credit and lift: who earned what, and what would have happened anyway.
 //!
 //! **Credit** shares an order's net value among the touches before it ([`model`]), is kept in step by the job `attribution.credit`, and is reported
-//! by [`report`]. Default reading: click-through; with `view_through` also human opens and viewable banners. Credit says where orders came by, not
-//! what caused them. **Lift** ([`lift`], measured by [`campaign_lift`] and [`global_lift`]) says what would not have happened otherwise.
+//! by [`answer`]: credit by any model, all models side by side, paths ([`journeys`]), cohorts, engagement, funnel. Default reading:
+//! click-through; with `view_through` also human opens and viewable banners. Credit says where orders came by, not what caused them. **Lift** ([`lift`], measured by [`campaign_lift`] and [`global_lift`]) says what would not have happened otherwise.
 
+mod answer;
 mod api;
+mod by;
+mod cohorts;
 mod credit;
+mod deliver;
+mod engagement;
+mod funnel;
 pub mod journeys;
+mod learned;
 pub mod lift;
 pub mod markov;
 mod measure;
 pub mod model;
+mod parquet_file;
+mod path_file;
+mod paths;
+mod period;
+mod question;
 pub mod report;
+mod report_store;
 pub mod shapley;
+mod sheet;
 mod store;
 
 use actix_web::web::ServiceConfig;
@@ -20,11 +34,25 @@ use actix_web::web::ServiceConfig;
 use crate::job;
 use crate::platform::queue::JobSpec;
 
-pub use api::{AttributionQuery, attribution_report, openapi};
+pub use answer::{Answer, Format, ReportKind, report as answer};
+pub use api::openapi;
+pub use by::{By, Within};
+pub use cohorts::{Cohort, CohortCell, CohortReport, cohorts};
 pub use credit::{AttributionSetting, Pass, rebuild, update};
+pub use deliver::{Deliveries, Delivery, Destination, deliver_due};
+pub use engagement::{EngagementReport, EngagementRow, PeopleIn, engagement};
+pub use funnel::{FunnelReport, FunnelRow, funnel};
+pub use learned::Learned;
 pub use lift::Lift;
-pub use measure::{LiftIn, MeasureError, MeasuredLift, campaign_lift, global_lift};
+pub use measure::{LiftIn, MeasureError, MeasuredLift, campaign_lift, global_lift, lift as measured_lift};
 pub use model::Model;
+pub use path_file::{FileReport, PathFileError, of_file};
+pub use paths::{PathRow, PathsReport, paths};
+pub use period::Unit;
+pub use question::{Question, ReportError, ReportQuery};
+pub use sheet::{Cell, Kind, Sheet};
+#[doc(hidden)]
+pub use store::NEWS_SQL;
 
 /// HTTP routes of this slice.
 pub fn routes(config: &mut ServiceConfig) {
@@ -33,5 +61,5 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    vec![job!("attribution.credit", credit::job)]
+    vec![job!("attribution.credit", credit::job), job!("attribution.deliver", deliver::job)]
 }

@@ -22,10 +22,19 @@ pub enum Model {
     TimeDecay,
     /// 40 % to the first, 40 % to the last, 20 % to those between; two touches share evenly.
     Position,
+    /// By removal effect in a Markov chain of all journeys of the report, also those that led to nothing ([`super::markov`]).
+    Markov,
+    /// By Shapley value of the keys that journeys met, each journey shared evenly by its keys ([`super::shapley::Game::Sum`]).
+    Shapley,
+    /// By Shapley value of the share of journeys that end in an order ([`super::shapley::Game::Rate`]).
+    ShapleyRate,
 }
 
 impl Model {
-    pub const ALL: [Model; 5] = [Self::First, Self::Last, Self::Linear, Self::TimeDecay, Self::Position];
+    /// Models that look at one order's path: their credit is computed once per order and stored.
+    pub const PER_ORDER: [Model; 5] = [Self::First, Self::Last, Self::Linear, Self::TimeDecay, Self::Position];
+    pub const ALL: [Model; 8] =
+        [Self::First, Self::Last, Self::Linear, Self::TimeDecay, Self::Position, Self::Markov, Self::Shapley, Self::ShapleyRate];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -34,7 +43,19 @@ impl Model {
             Self::Linear => "linear",
             Self::TimeDecay => "time_decay",
             Self::Position => "position",
+            Self::Markov => "markov",
+            Self::Shapley => "shapley",
+            Self::ShapleyRate => "shapley_rate",
         }
+    }
+    /// Whether it learns from all journeys of a report rather than from each order's path.
+    pub const fn learns(self) -> bool {
+        matches!(self, Self::Markov | Self::Shapley | Self::ShapleyRate)
+    }
+    /// All names, for messages.
+    pub fn names() -> String {
+        let names: Vec<&str> = Self::ALL.iter().map(|m| m.name()).collect();
+        format!("{} or {}", names[..names.len() - 1].join(", "), names[names.len() - 1])
     }
 }
 impl std::fmt::Display for Model {
@@ -45,9 +66,10 @@ impl std::fmt::Display for Model {
 impl std::str::FromStr for Model {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|m| m.name() == text).ok_or_else(|| {
-            format!("“{}” is no model: use first, last, linear, time_decay or position", text.chars().take(40).collect::<String>())
-        })
+        Self::ALL
+            .into_iter()
+            .find(|m| m.name() == text)
+            .ok_or_else(|| format!("“{}” is no model: use {}", text.chars().take(40).collect::<String>(), Self::names()))
     }
 }
 
@@ -77,7 +99,8 @@ impl Contact {
     }
 }
 
-/// Relative weights of a path's touches, in order of time. `ago_us`: how long before the order each was, not ascending.
+/// Relative weights of a path's touches, in order of time. `ago_us`: how long before the order each was, not ascending. Of the models that
+/// learn, which no single path can tell, everybody's is the same.
 pub fn weights(model: Model, ago_us: &[i64], half_life_us: i64) -> Vec<f64> {
     let n = ago_us.len();
     let last = n.saturating_sub(1);
@@ -85,7 +108,7 @@ pub fn weights(model: Model, ago_us: &[i64], half_life_us: i64) -> Vec<f64> {
         .map(|i| match model {
             Model::First => f64::from(u8::from(i == 0)),
             Model::Last => f64::from(u8::from(i == last)),
-            Model::Linear => 1.0,
+            Model::Linear | Model::Markov | Model::Shapley | Model::ShapleyRate => 1.0,
             // Relative to the youngest, so that no path is so old that all its weights vanish.
             Model::TimeDecay => (-(as_f64(ago_us[i] - ago_us[last]) / as_f64(half_life_us.max(1)))).exp2(),
             Model::Position => match n {
@@ -131,9 +154,9 @@ pub fn split(amount_minor: i64, weights: &[f64]) -> Vec<i64> {
     parts.into_iter().map(|p| i64::try_from(p * sign).unwrap_or(0)).collect()
 }
 
-/// What each touch of a path earns of an order, per model in the order of [`Model::ALL`].
+/// What each touch of a path earns of an order, per model in the order of [`Model::PER_ORDER`].
 pub fn shares(net_minor: i64, ago_us: &[i64], half_life_us: i64) -> [Vec<i64>; 5] {
-    Model::ALL.map(|model| split(net_minor, &weights(model, ago_us, half_life_us)))
+    Model::PER_ORDER.map(|model| split(net_minor, &weights(model, ago_us, half_life_us)))
 }
 
 #[cfg(test)]
@@ -183,7 +206,7 @@ mod tests {
         fn every_model_gives_everything_away(net in 0_i64..10_000_000, ago in proptest::collection::vec(0_i64..400 * DAY_US, 1..20), half in 1_i64..100 * DAY_US) {
             let mut ago = ago;
             ago.sort_unstable_by(|a, b| b.cmp(a));
-            for (model, parts) in Model::ALL.into_iter().zip(shares(net, &ago, half)) {
+            for (model, parts) in Model::PER_ORDER.into_iter().zip(shares(net, &ago, half)) {
                 prop_assert_eq!(parts.iter().sum::<i64>(), net, "{}", model);
                 if model == Model::TimeDecay {
                     prop_assert!(parts.windows(2).all(|w| w[0] <= w[1] + 1), "younger touches earn no less: {:?}", parts);

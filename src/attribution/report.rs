@@ -1,110 +1,30 @@
-//! The attribution report: who earned what, under one model. Every sum equals the orders to the minor unit, per currency: what no touch
-//! earned is a row of its own.
+//! The attribution report: who earned what, under one model or under all side by side. Every sum equals the orders to the minor unit, per
+//! currency: what no touch earned is a row of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, HashMap};
 
-use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::platform::clock::{DAY_US, Timestamp};
+use super::by::{By, OTHER, UNATTRIBUTED};
+use super::credit;
+use super::learned::{self, Learned, Share};
+use super::model::Model;
+use super::question::{Question, ReportError};
+use super::report_store::{self, TotalRow};
+use super::sheet::{Cell, Kind, Sheet};
+use crate::platform::clock::Timestamp;
 use crate::platform::db::Db;
 use crate::platform::money::Currency;
 
-use super::credit;
-use super::model::Model;
-use super::store::{self, QUARTER_US};
-
 /// More rows than this are put together as `other`, the smallest first.
 const MAX_ROWS: usize = 5_000;
-/// Longest span by day.
-const MAX_DAYS: i64 = 1_200;
-
-/// What rows are about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    Campaign,
-    Channel,
-    /// The product that the touch was about (not necessarily the one bought).
-    Product,
-    Variant,
-    /// The day of the order, in the report's time zone.
-    Day,
-}
-
-impl By {
-    pub const ALL: [By; 5] = [Self::Campaign, Self::Channel, Self::Product, Self::Variant, Self::Day];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Campaign => "campaign",
-            Self::Channel => "channel",
-            Self::Product => "product",
-            Self::Variant => "variant",
-            Self::Day => "day",
-        }
-    }
-    /// The SQL by which credit is grouped.
-    const fn key(self) -> &'static str {
-        match self {
-            Self::Campaign => "c.campaign_id",
-            Self::Channel => "c.channel",
-            Self::Product => "c.product_id",
-            Self::Variant => "c.variant_id",
-            Self::Day => "o.placed_at / 900000000",
-        }
-    }
-    /// SQL for names, open at its end, and the prefix of ids.
-    const fn names(self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::Campaign => Some(("SELECT id, name FROM campaign WHERE id IN", "cmp")),
-            Self::Product => Some(("SELECT id, title || ' (' || sku || ')' FROM product WHERE id IN", "prd")),
-            Self::Variant => Some((
-                "SELECT v.id, c.name || ': ' || v.name FROM campaign_variant v JOIN campaign c ON c.id = v.campaign_id WHERE v.id IN",
-                "var",
-            )),
-            Self::Channel | Self::Day => None,
-        }
-    }
-}
-impl std::str::FromStr for By {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|b| b.name() == text).ok_or_else(|| {
-            format!("“{}” is no grouping: use campaign, channel, product, variant or day", text.chars().take(40).collect::<String>())
-        })
-    }
-}
-
-const fn amount_column(model: Model) -> &'static str {
-    match model {
-        Model::First => "first_minor",
-        Model::Last => "last_minor",
-        Model::Linear => "linear_minor",
-        Model::TimeDecay => "time_decay_minor",
-        Model::Position => "position_minor",
-    }
-}
-
-/// What to report.
-#[derive(Clone, Copy, Debug)]
-pub struct Query {
-    pub model: Model,
-    pub by: By,
-    /// Orders placed from here …
-    pub from: Timestamp,
-    /// … to before here.
-    pub to: Timestamp,
-    pub time_zone: Tz,
-    pub view_through: bool,
-}
 
 /// One line of the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Row {
-    /// An id, a channel, a date; `none` where touches carry none; `unattributed` for what no touch earned; `other` for the smallest rows.
+    /// An id, a channel, a date; `none` where touches carry none; `unattributed` for what no touch earned; `other` for the smallest rows;
+    /// `elsewhere` for what lies outside the campaign or channel looked into.
     pub key: String,
     pub name: String,
     pub currency: String,
@@ -113,6 +33,9 @@ pub struct Row {
     pub revenue_minor: i64,
     /// The same as a decimal number.
     pub revenue: String,
+    /// Standard error of `revenue_minor`, where the model was estimated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub standard_error_minor: Option<i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -139,38 +62,42 @@ pub struct Report {
     /// Up to when changes of orders and clicks are included in the shares (not in the totals, which are always current).
     #[schema(value_type = Option<String>, format = DateTime)]
     pub computed_through: Option<Timestamp>,
-    /// Largest first within a currency (by day: in order), `unattributed` last.
+    /// Largest first within a currency (by time: in order), `unattributed` last.
     pub rows: Vec<Row>,
     pub totals: Vec<Total>,
+    /// What the model learned, where it is one that learns.
+    pub learned: Vec<Learned>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    #[error("“{0}” is not a time: write 2026-01-31 or 2026-01-31T12:00:00Z")]
-    Time(String),
-    #[error("“{0}” is no time zone: write a name such as Europe/Berlin or UTC")]
-    Zone(String),
-    #[error("“from” must lie before “to”")]
-    Span,
-    #[error("a report by day spans at most {MAX_DAYS} days")]
-    Days,
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
+/// One key under every model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelsRow {
+    pub key: String,
+    pub name: String,
+    pub currency: String,
+    /// Orders on whose path it is.
+    pub orders: i64,
+    /// By model, in the order of the report's `models`.
+    pub revenue_minor: Vec<i64>,
 }
 
-/// Reads the span of a report. Bare dates are days of the zone, and the last day counts. Default: the 30 days before now.
-pub fn span(from: Option<&str>, to: Option<&str>, zone: Tz, now: Timestamp) -> Result<(Timestamp, Timestamp), ReportError> {
-    let read = |text: &str, day_end: bool| {
-        let at = Timestamp::parse_in(text, zone).ok_or_else(|| ReportError::Time(text.chars().take(40).collect()))?;
-        let date = chrono::NaiveDate::parse_from_str(text.trim(), "%Y-%m-%d").ok();
-        Ok::<_, ReportError>(match date.and_then(|d| d.succ_opt()) {
-            Some(next) if day_end => Timestamp::from_date(next, zone),
-            _ => at,
-        })
-    };
-    let to = to.map_or(Ok(now.plus_us(1)), |t| read(t, true))?;
-    let from = from.map_or(Ok(to.plus_days(-30)), |t| read(t, false))?;
-    if from < to { Ok((from, to)) } else { Err(ReportError::Span) }
+/// All models side by side.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ModelsReport {
+    pub models: Vec<Model>,
+    pub by: By,
+    pub view_through: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+    pub time_zone: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub computed_through: Option<Timestamp>,
+    /// Largest under the linear model first within a currency (by time: in order), `unattributed` last.
+    pub rows: Vec<ModelsRow>,
+    pub totals: Vec<Total>,
+    pub learned: Vec<Learned>,
 }
 
 /// A number with the currency's decimals and no symbol: `-12.50`.
@@ -181,117 +108,218 @@ pub fn decimal(minor: i64, currency: &str) -> String {
     if digits == 0 { format!("{sign}{abs}") } else { format!("{sign}{}.{:0w$}", abs / unit, abs % unit, w = digits as usize) }
 }
 
-struct Group {
-    orders: i64,
-    amount: i64,
+/// Credit per (currency, label), one share per model asked for.
+struct Credit {
+    shares: BTreeMap<(String, String), Vec<Share>>,
+    learned: Vec<Learned>,
+}
+
+async fn credit_by(db: &Db, question: &Question, models: &[Model]) -> Result<Credit, ReportError> {
+    // Whatever a model gives to whom, it gives all of an order's value to that order's time.
+    let stored: Vec<Model> = models.iter().copied().filter(|m| !m.learns() || question.by.is_time()).collect();
+    let learning: Vec<Model> = models.iter().copied().filter(|m| m.learns() && !question.by.is_time()).collect();
+    let mut credit = Credit { shares: BTreeMap::new(), learned: Vec::new() };
+    let place = |model: &Model| models.iter().position(|m| m == model).unwrap_or(0);
+    let mut add = |currency: String, key: &str, model: &Model, share: Share| {
+        let label = question.by.label(key, question.time_zone);
+        let sums = credit.shares.entry((currency, label)).or_insert_with(|| vec![Share::default(); models.len()]);
+        let sum = &mut sums[place(model)];
+        sum.orders += share.orders;
+        sum.amount_minor += share.amount_minor;
+        sum.standard_error_minor = share.standard_error_minor;
+    };
+    if !stored.is_empty() {
+        for row in report_store::grouped(db, question.by, &stored, question.scope()).await? {
+            for (model, amount_minor) in stored.iter().zip(&row.amounts_minor) {
+                let share = Share { orders: row.orders, amount_minor: *amount_minor, standard_error_minor: None };
+                add(row.currency.clone(), &row.key, model, share);
+            }
+        }
+    }
+    if !learning.is_empty() {
+        let told = learned::tell(db, question, question.by).await?;
+        for model in &learning {
+            let (shares, notes) = told.credit(*model)?;
+            credit.learned.extend(notes);
+            for ((currency, key), share) in shares {
+                add(currency, &key, model, share);
+            }
+        }
+    }
+    if let Some(only) = question.only {
+        credit.shares.retain(|(currency, _), _| currency == only.code());
+        credit.learned.retain(|l| l.currency == only.code());
+    }
+    Ok(credit)
+}
+
+/// Everything that both reports share, per currency: labels with their shares, largest first, cut, and what is left.
+struct Part {
+    total: Total,
+    rows: Vec<(String, Vec<Share>)>,
+    without_path: i64,
+}
+
+async fn parts(db: &Db, question: &Question, credit: Credit, rank: usize) -> Result<Vec<Part>, ReportError> {
+    let with_path: HashMap<String, i64> = report_store::credited_orders(db, question.scope()).await?;
+    let mut of_currency: BTreeMap<String, Vec<(String, Vec<Share>)>> = BTreeMap::new();
+    for ((currency, label), shares) in credit.shares {
+        of_currency.entry(currency).or_default().push((label, shares));
+    }
+    let mut parts = Vec::new();
+    for TotalRow { currency, orders, net_minor } in report_store::totals(db, question.from, question.to).await? {
+        if question.only.is_some_and(|only| only.code() != currency) {
+            continue;
+        }
+        let mut rows = of_currency.remove(&currency).unwrap_or_default();
+        let attributed: i64 = rows.iter().map(|(_, shares)| shares[rank].amount_minor).sum();
+        if !question.by.is_time() {
+            rows.sort_by(|a, b| b.1[rank].amount_minor.cmp(&a.1[rank].amount_minor).then_with(|| a.0.cmp(&b.0)));
+        }
+        if rows.len() > MAX_ROWS {
+            let rest = rows.split_off(MAX_ROWS);
+            fold(&mut rows, rest);
+        }
+        let total = Total {
+            revenue: decimal(net_minor, &currency),
+            orders,
+            revenue_minor: net_minor,
+            attributed_minor: attributed,
+            unattributed_minor: net_minor - attributed,
+            currency,
+        };
+        let without_path = orders - with_path.get(&total.currency).copied().unwrap_or(0);
+        parts.push(Part { total, rows, without_path });
+    }
+    Ok(parts)
+}
+
+/// Puts rows together as `other`, with those that a model has already put together.
+fn fold(rows: &mut Vec<(String, Vec<Share>)>, rest: Vec<(String, Vec<Share>)>) {
+    let Some(width) = rest.first().map(|(_, shares)| shares.len()) else { return };
+    let at = rows.iter().position(|(label, _)| label == OTHER).unwrap_or_else(|| {
+        rows.push((OTHER.to_owned(), vec![Share::default(); width]));
+        rows.len() - 1
+    });
+    for (_, shares) in rest {
+        for (sum, share) in rows[at].1.iter_mut().zip(shares) {
+            sum.orders += share.orders;
+            sum.amount_minor += share.amount_minor;
+        }
+    }
 }
 
 /// The report. Totals are read from the orders, shares from the credit computed so far; what is between them is unattributed.
-pub async fn attribution(db: &Db, query: Query) -> Result<Report, ReportError> {
-    if query.by == By::Day && query.to.since(query.from) > MAX_DAYS * DAY_US {
-        return Err(ReportError::Days);
-    }
+pub async fn attribution(db: &Db, question: &Question) -> Result<Report, ReportError> {
     let mark = credit::mark(db).await?;
-    let totals = store::totals(db, query.from, query.to).await?;
-    let column = amount_column(query.model);
-    let found = store::grouped(db, query.by.key(), column, query.view_through, query.from, query.to).await?;
-    let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
-    for row in found {
-        let key = label(query.by, row.key.as_deref(), query.time_zone);
-        let group = groups.entry((row.currency, key)).or_insert(Group { orders: 0, amount: 0 });
-        group.orders += row.orders;
-        group.amount += row.amount_minor;
-    }
-    let names = names(db, query.by, &groups).await?;
-    let mut rows = Vec::new();
-    let mut sums = Vec::new();
-    for total in totals {
-        let mut of_currency: Vec<Row> = groups
-            .iter()
-            .filter(|((currency, _), _)| *currency == total.currency)
-            .map(|((currency, key), g)| row(key, names.get(key).unwrap_or(key), currency, g.orders, g.amount))
-            .collect();
-        let attributed: i64 = of_currency.iter().map(|r| r.revenue_minor).sum();
-        if query.by != By::Day {
-            of_currency.sort_by(|a, b| b.revenue_minor.cmp(&a.revenue_minor).then_with(|| a.key.cmp(&b.key)));
-        }
-        if of_currency.len() > MAX_ROWS {
-            let rest = of_currency.split_off(MAX_ROWS);
-            let (orders, amount) = rest.iter().fold((0, 0), |(o, a), r| (o + r.orders, a + r.revenue_minor));
-            of_currency.push(row("other", &format!("{} smaller rows", rest.len()), &total.currency, orders, amount));
-        }
-        let left = total.net_minor - attributed;
-        let without = without_path(db, query, &total.currency, total.orders).await?;
-        of_currency.push(row("unattributed", "No touch earned it", &total.currency, without, left));
-        rows.extend(of_currency);
-        sums.push(Total {
-            revenue: decimal(total.net_minor, &total.currency),
-            currency: total.currency,
-            orders: total.orders,
-            revenue_minor: total.net_minor,
-            attributed_minor: attributed,
-            unattributed_minor: left,
-        });
+    let credit = credit_by(db, question, &[question.model]).await?;
+    let learned = credit.learned.clone();
+    let names = question.by.names_of(db, credit.shares.keys().map(|(_, label)| label)).await?;
+    let (mut rows, mut totals) = (Vec::new(), Vec::new());
+    for part in parts(db, question, credit, 0).await? {
+        let currency = &part.total.currency;
+        let line = |key: &str, name: &str, share: Share| Row {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            currency: currency.clone(),
+            orders: share.orders,
+            revenue_minor: share.amount_minor,
+            revenue: decimal(share.amount_minor, currency),
+            standard_error_minor: share.standard_error_minor,
+        };
+        rows.extend(part.rows.iter().map(|(label, shares)| line(label, names.get(label).unwrap_or(label), shares[0])));
+        let left = Share { orders: part.without_path, amount_minor: part.total.unattributed_minor, standard_error_minor: None };
+        rows.push(line(UNATTRIBUTED, "No touch earned it", left));
+        totals.push(part.total);
     }
     Ok(Report {
-        model: query.model,
-        by: query.by,
-        view_through: query.view_through,
-        from: query.from,
-        to: query.to,
-        time_zone: query.time_zone.name().to_owned(),
+        model: question.model,
+        by: question.by,
+        view_through: question.view_through,
+        from: question.from,
+        to: question.to,
+        time_zone: question.time_zone.name().to_owned(),
         computed_through: mark.through,
         rows,
-        totals: sums,
+        totals,
+        learned,
     })
 }
 
-fn row(key: &str, name: &str, currency: &str, orders: i64, minor: i64) -> Row {
-    Row { key: key.into(), name: name.into(), currency: currency.into(), orders, revenue_minor: minor, revenue: decimal(minor, currency) }
-}
-
-/// Orders of a currency that gave nothing to any touch.
-async fn without_path(db: &Db, query: Query, currency: &str, orders: i64) -> Result<i64, ReportError> {
-    let credited = store::credited_orders(db, currency, query.view_through, query.from, query.to).await?;
-    Ok(orders - credited)
-}
-
-fn label(by: By, key: Option<&str>, zone: Tz) -> String {
-    let Some(key) = key else { return "none".into() };
-    match (by, by.names()) {
-        (_, Some((_, prefix))) => format!("{prefix}_{key}"),
-        (By::Day, _) => {
-            key.parse::<i64>().map_or_else(|_| key.to_owned(), |q| Timestamp(q * QUARTER_US).in_zone(zone).date_naive().to_string())
+/// All models side by side.
+pub async fn models(db: &Db, question: &Question) -> Result<ModelsReport, ReportError> {
+    let mark = credit::mark(db).await?;
+    let credit = credit_by(db, question, &Model::ALL).await?;
+    let learned = credit.learned.clone();
+    let names = question.by.names_of(db, credit.shares.keys().map(|(_, label)| label)).await?;
+    let linear = Model::ALL.iter().position(|m| *m == Model::Linear).unwrap_or(0);
+    let (mut rows, mut totals) = (Vec::new(), Vec::new());
+    for part in parts(db, question, credit, linear).await? {
+        let currency = &part.total.currency;
+        let line = |key: &str, name: &str, orders, revenue_minor| ModelsRow {
+            key: key.to_owned(),
+            name: name.to_owned(),
+            currency: currency.clone(),
+            orders,
+            revenue_minor,
+        };
+        for (label, shares) in &part.rows {
+            let amounts = shares.iter().map(|s| s.amount_minor).collect();
+            rows.push(line(label, names.get(label).unwrap_or(label), shares[linear].orders, amounts));
         }
-        _ => key.to_owned(),
+        rows.push(line(UNATTRIBUTED, "No touch earned it", part.without_path, vec![part.total.unattributed_minor; Model::ALL.len()]));
+        totals.push(part.total);
     }
-}
-
-async fn names(db: &Db, by: By, groups: &BTreeMap<(String, String), Group>) -> Result<BTreeMap<String, String>, ReportError> {
-    let Some((sql, prefix)) = by.names() else { return Ok(BTreeMap::new()) };
-    let ids: BTreeSet<i64> = groups.keys().filter_map(|(_, key)| key.split_once('_').and_then(|(_, id)| id.parse().ok())).collect();
-    let found = store::names(db, sql, &ids.into_iter().collect::<Vec<_>>()).await?;
-    Ok(found.into_iter().map(|(id, name)| (format!("{prefix}_{id}"), name)).collect())
+    Ok(ModelsReport {
+        models: Model::ALL.to_vec(),
+        by: question.by,
+        view_through: question.view_through,
+        from: question.from,
+        to: question.to,
+        time_zone: question.time_zone.name().to_owned(),
+        computed_through: mark.through,
+        rows,
+        totals,
+        learned,
+    })
 }
 
 impl Report {
-    /// RFC 4180, one header line, `\r\n`. Safe to open in a spreadsheet: a text that would start a formula gets an apostrophe before it.
-    pub fn to_csv(&self) -> String {
-        let mut out = format!("{},name,currency,orders,revenue,revenue_minor,model\r\n", self.by.name());
+    pub fn sheet(&self) -> Sheet {
+        let mut sheet = Sheet::new("attribution");
+        sheet.column(self.by.name(), Kind::Text).column("name", Kind::Text).column("currency", Kind::Text).column("orders", Kind::Whole);
+        sheet.column("revenue", Kind::Decimal).column("revenue_minor", Kind::Whole).column("model", Kind::Text);
+        sheet.column("standard_error_minor", Kind::Whole);
         for r in &self.rows {
-            let (key, name, currency) = (csv_text(&r.key), csv_text(&r.name), csv_text(&r.currency));
-            let _ = write!(out, "{key},{name},{currency},{},{},{},{}\r\n", r.orders, r.revenue, r.revenue_minor, self.model);
+            sheet.row(vec![
+                Cell::text(&r.key),
+                Cell::text(&r.name),
+                Cell::text(&r.currency),
+                Cell::Whole(r.orders),
+                Cell::Decimal(r.revenue.clone()),
+                Cell::Whole(r.revenue_minor),
+                Cell::text(self.model.name()),
+                r.standard_error_minor.into(),
+            ]);
         }
-        out
+        sheet
     }
 }
 
-/// A text as a CSV field that no spreadsheet takes for a formula.
-fn csv_text(text: &str) -> String {
-    let risky = text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}', '|', '%'])
-        || text.starts_with(['\t', '\r', '\n']);
-    let guarded = if risky { format!("'{text}") } else { text.to_owned() };
-    if guarded.contains([',', '"', '\r', '\n']) { format!("\"{}\"", guarded.replace('"', "\"\"")) } else { guarded }
+impl ModelsReport {
+    pub fn sheet(&self) -> Sheet {
+        let mut sheet = Sheet::new("models");
+        sheet.column(self.by.name(), Kind::Text).column("name", Kind::Text).column("currency", Kind::Text).column("orders", Kind::Whole);
+        for model in &self.models {
+            sheet.column(&format!("{}_minor", model.name()), Kind::Whole);
+        }
+        for r in &self.rows {
+            let mut cells = vec![Cell::text(&r.key), Cell::text(&r.name), Cell::text(&r.currency), Cell::Whole(r.orders)];
+            cells.extend(r.revenue_minor.iter().map(|m| Cell::Whole(*m)));
+            sheet.row(cells);
+        }
+        sheet
+    }
 }
 
 #[cfg(test)]
@@ -299,34 +327,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn csv_fields_start_no_formula() {
-        assert_eq!(csv_text("Spring, sale"), "\"Spring, sale\"");
-        assert_eq!(csv_text("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
-        for evil in ["+1", "-1", "@a", "\t=1", " =1", "\r=1", "＝1"] {
-            assert!(csv_text(evil).trim_start_matches('"').starts_with('\''), "{evil:?}");
-        }
-    }
-
-    #[test]
-    fn spans_are_days_of_the_zone() {
-        let now = Timestamp::parse("2026-03-31T12:00:00Z").expect("time");
-        let berlin = chrono_tz::Europe::Berlin;
-        let (from, to) = span(Some("2026-03-29"), Some("2026-03-29"), berlin, now).expect("a span");
-        assert_eq!(
-            (from.to_string().as_str(), to.to_string().as_str()),
-            ("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
-            "a day of 23 hours"
-        );
-        let (from, to) = span(None, None, berlin, now).expect("a span");
-        assert_eq!((to.since(now), to.since(from)), (1, 30 * DAY_US));
-        assert!(matches!(span(Some("2026-04-02"), None, berlin, now), Err(ReportError::Span)));
-        assert!(matches!(span(Some("yesterday"), None, berlin, now), Err(ReportError::Time(_))));
-    }
-
-    #[test]
     fn decimals_follow_the_currency() {
         assert_eq!(decimal(-1205, "GBP"), "-12.05");
         assert_eq!(decimal(1205, "JPY"), "1205");
         assert_eq!(decimal(-5, "KWD"), "-0.005");
+    }
+
+    #[test]
+    fn small_rows_join_those_put_together_already() {
+        let share = |amount_minor| vec![Share { orders: 1, amount_minor, standard_error_minor: None }];
+        let mut rows = vec![("a".to_owned(), share(9)), (OTHER.to_owned(), share(5))];
+        fold(&mut rows, vec![("b".into(), share(2)), ("c".into(), share(1))]);
+        assert_eq!(rows.len(), 2);
+        assert_eq!((rows[1].1[0].amount_minor, rows[1].1[0].orders), (8, 3));
+        let mut rows = vec![("a".to_owned(), share(9))];
+        fold(&mut rows, vec![("b".into(), share(2))]);
+        assert_eq!(rows[1].0, OTHER);
     }
 }

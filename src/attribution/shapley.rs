@@ -38,8 +38,10 @@ pub struct Shapley {
     pub values: Vec<f64>,
     /// φ of the orders' value (Sum), or of value per journey (Rate).
     pub money: Vec<f64>,
-    /// Standard error of `values`; zero where they are exact.
+    /// Standard errors of `values`; zero where they are exact.
     pub standard_errors: Vec<f64>,
+    /// Those of `money`.
+    pub money_errors: Vec<f64>,
     /// Pairs of orders drawn; `None` where nothing was drawn.
     pub pairs: Option<usize>,
 }
@@ -103,7 +105,7 @@ fn sum_game(sets: &[Coalition], n: usize) -> Shapley {
             money[*i] += set.value / size;
         }
     }
-    Shapley { game: Game::Sum, values, money, standard_errors: vec![0.0; n], pairs: None }
+    Shapley { game: Game::Sum, values, money, standard_errors: vec![0.0; n], money_errors: vec![0.0; n], pairs: None }
 }
 
 /// What journeys inside a set come to.
@@ -164,14 +166,14 @@ fn rate_exact(sets: &[Coalition], n: usize) -> Shapley {
     }
     let values = exact(n, |set| inside[set].rates()[0]);
     let money = exact(n, |set| inside[set].rates()[1]);
-    Shapley { game: Game::Rate, values, money, standard_errors: vec![0.0; n], pairs: None }
+    Shapley { game: Game::Rate, values, money, standard_errors: vec![0.0; n], money_errors: vec![0.0; n], pairs: None }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "thousands of pairs")]
 fn rate_sampled(sets: &[Coalition], n: usize, pairs: usize, seed: u64) -> Shapley {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut order: Vec<usize> = (0..n).collect();
-    let (mut sum, mut squares, mut money) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+    let mut tallies = [Tally::new(n), Tally::new(n)];
     let mut place = vec![0_usize; n];
     let mut complete = vec![Inside::default(); n];
     let mut gain = vec![[0.0_f64; 2]; n];
@@ -202,15 +204,34 @@ fn rate_sampled(sets: &[Coalition], n: usize, pairs: usize, seed: u64) -> Shaple
             order.reverse();
         }
         for i in 0..n {
-            sum[i] += gain[i][0];
-            squares[i] += gain[i][0] * gain[i][0];
-            money[i] += gain[i][1];
+            tallies[0].add(i, gain[i][0]);
+            tallies[1].add(i, gain[i][1]);
         }
     }
-    let m = pairs as f64;
-    let values: Vec<f64> = sum.iter().map(|s| s / m).collect();
-    let standard_errors = (0..n).map(|i| ((squares[i] / m - values[i] * values[i]).max(0.0) / (m - 1.0)).sqrt()).collect();
-    Shapley { game: Game::Rate, values, money: money.iter().map(|s| s / m).collect(), standard_errors, pairs: Some(pairs) }
+    let [(values, standard_errors), (money, money_errors)] = tallies.map(|t| t.means(pairs as f64));
+    Shapley { game: Game::Rate, values, money, standard_errors, money_errors, pairs: Some(pairs) }
+}
+
+/// Sums and sums of squares of what players gained.
+struct Tally {
+    sum: Vec<f64>,
+    squares: Vec<f64>,
+}
+
+impl Tally {
+    fn new(n: usize) -> Self {
+        Self { sum: vec![0.0; n], squares: vec![0.0; n] }
+    }
+    fn add(&mut self, i: usize, gain: f64) {
+        self.sum[i] += gain;
+        self.squares[i] += gain * gain;
+    }
+    /// Means of `m` draws, and their standard errors.
+    fn means(self, m: f64) -> (Vec<f64>, Vec<f64>) {
+        let means: Vec<f64> = self.sum.iter().map(|s| s / m).collect();
+        let errors = self.squares.iter().zip(&means).map(|(q, mean)| ((q / m - mean * mean).max(0.0) / (m - 1.0)).sqrt()).collect();
+        (means, errors)
+    }
 }
 
 #[cfg(test)]

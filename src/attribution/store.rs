@@ -1,8 +1,8 @@
-//! SQL of `credit`, and the questions that credit and lift ask of orders, touches, events and assignments.
+//! SQL of `credit`, and the questions that credit and lift ask of orders, touches, events and assignments. Reports: `report_store`.
 
 use std::collections::HashMap;
 
-use sqlx::{AssertSqlSafe, QueryBuilder};
+use sqlx::QueryBuilder;
 
 use crate::platform::clock::Timestamp;
 use crate::platform::db::{Db, Tx};
@@ -51,6 +51,7 @@ pub(super) struct CreditRow {
     pub linear_minor: i64,
     pub time_decay_minor: i64,
     pub position_minor: i64,
+    pub earned_at: Timestamp,
 }
 
 macro_rules! orders {
@@ -61,40 +62,42 @@ macro_rules! orders {
         )
     };
 }
-const CHANGED: &str = orders!("WHERE updated_at >= $1 AND id > $2 ORDER BY id LIMIT $3");
-const PLACED: &str = orders!("WHERE placed_at >= $1 AND id > $2 ORDER BY id LIMIT $3");
-const SIGNALLED: &str = "SELECT DISTINCT t.person_id FROM touch_signal s JOIN touch t ON t.id = s.touch_id
-     WHERE s.at >= $1 AND s.actor = 'human' AND s.kind IN ('open', 'click', 'viewable') AND t.person_id > $2 ORDER BY t.person_id LIMIT $3";
+// A plus before a column: no index by it, so that the one by time is taken (and only what is new is read).
+const CHANGED: &str = orders!("WHERE updated_at >= $1 AND +id > $2 ORDER BY +id LIMIT $3");
+const EVER: &str = orders!("WHERE id > $1 ORDER BY id LIMIT $2");
+const SIGNALLED: &str = "SELECT DISTINCT +person_id FROM touch WHERE stamped_at >= $1 AND +person_id > $2 ORDER BY 1 LIMIT $3";
+
+/// The questions by which a pass finds what is new, and the index that each must take: for the test that they do.
+pub const NEWS_SQL: [(&str, &str); 2] = [(CHANGED, "shop_order_updated"), (SIGNALLED, "touch_stamped")];
 
 /// Which orders to look at.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Since {
     /// Written or adjusted since.
     Changed(Timestamp),
-    /// Placed since.
-    Placed(Timestamp),
+    Ever,
 }
 
 pub(super) async fn orders(db: &Db, since: Since, after: OrderId, limit: i64) -> sqlx::Result<Vec<OrderRow>> {
-    let (sql, at) = match since {
-        Since::Changed(at) => (CHANGED, at),
-        Since::Placed(at) => (PLACED, at),
-    };
-    read!(*db, |c| sqlx::query_as::<_, OrderRow>(sql).bind(at).bind(after).bind(limit).fetch_all(c).await)
+    match since {
+        Since::Changed(at) => {
+            read!(*db, |c| sqlx::query_as::<_, OrderRow>(CHANGED).bind(at).bind(after).bind(limit).fetch_all(c).await)
+        }
+        Since::Ever => read!(*db, |c| sqlx::query_as::<_, OrderRow>(EVER).bind(after).bind(limit).fetch_all(c).await),
+    }
 }
 
-/// People on whose touches a human signal came since, in order of id.
+/// People on whose touches a human signal became known since, in order of id.
 pub(super) async fn signalled(db: &Db, since: Timestamp, after: PersonId, limit: i64) -> sqlx::Result<Vec<PersonId>> {
     read!(*db, |c| sqlx::query_scalar::<_, PersonId>(SIGNALLED).bind(since).bind(after).bind(limit).fetch_all(c).await)
 }
 
-pub(super) async fn orders_of(db: &Db, people: &[PersonId], since: Timestamp) -> sqlx::Result<Vec<OrderRow>> {
+pub(super) async fn orders_of(db: &Db, people: &[PersonId]) -> sqlx::Result<Vec<OrderRow>> {
     if people.is_empty() {
         return Ok(Vec::new());
     }
     read!(*db, |c| {
-        let mut q = QueryBuilder::new(orders!("WHERE placed_at >= "));
-        q.push_bind(since).push(" AND person_id IN (");
+        let mut q = QueryBuilder::new(orders!("WHERE person_id IN ("));
         let mut list = q.separated(", ");
         for person in people {
             list.push_bind(*person);
@@ -137,7 +140,7 @@ pub(super) async fn credit_of(db: &Db, orders: &[OrderId]) -> sqlx::Result<HashM
     let rows = read!(*db, |c| {
         let mut q = QueryBuilder::new(
             "SELECT order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, last_minor, \
-             linear_minor, time_decay_minor, position_minor FROM credit WHERE order_id IN (",
+             linear_minor, time_decay_minor, position_minor, earned_at FROM credit WHERE order_id IN (",
         );
         let mut list = q.separated(", ");
         for order in orders {
@@ -165,7 +168,7 @@ pub(super) async fn replace(tx: &mut Tx, orders: &[OrderId], rows: &[CreditRow],
         for chunk in rows.chunks(500) {
             let mut q = QueryBuilder::new(
                 "INSERT INTO credit (order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, \
-                 last_minor, linear_minor, time_decay_minor, position_minor, computed_at) ",
+                 last_minor, linear_minor, time_decay_minor, position_minor, earned_at, computed_at) ",
             );
             q.push_values(chunk, |mut row, r| {
                 row.push_bind(r.order_id)
@@ -181,74 +184,13 @@ pub(super) async fn replace(tx: &mut Tx, orders: &[OrderId], rows: &[CreditRow],
                     .push_bind(r.linear_minor)
                     .push_bind(r.time_decay_minor)
                     .push_bind(r.position_minor)
+                    .push_bind(r.earned_at)
                     .push_bind(now);
             });
             q.build().persistent(false).execute(&mut *c).await?;
         }
         Ok(())
     })
-}
-
-/// What orders in a span are worth, per currency.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub(super) struct TotalRow {
-    pub currency: String,
-    pub orders: i64,
-    pub net_minor: i64,
-}
-const TOTALS: &str = "SELECT currency, COUNT(*) AS orders, CAST(SUM(total_minor - refunded_minor) AS BIGINT) AS net_minor FROM shop_order
-     WHERE flag IS NULL AND source <> 'page' AND placed_at >= $1 AND placed_at < $2 GROUP BY currency ORDER BY currency";
-
-pub(super) async fn totals(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<TotalRow>> {
-    read!(*db, |c| sqlx::query_as::<_, TotalRow>(TOTALS).bind(from).bind(to).fetch_all(c).await)
-}
-
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub(super) struct GroupRow {
-    pub key: Option<String>,
-    pub currency: String,
-    pub orders: i64,
-    pub amount_minor: i64,
-}
-
-/// Orders are put together by quarters of an hour, of which every zone's midnight is a boundary.
-pub(super) const QUARTER_US: i64 = 900_000_000;
-
-/// Credit in a span, grouped. `key` and `amount` are our own SQL.
-pub(super) async fn grouped(
-    db: &Db,
-    key: &'static str,
-    amount: &'static str,
-    view_through: bool,
-    from: Timestamp,
-    to: Timestamp,
-) -> sqlx::Result<Vec<GroupRow>> {
-    let sql = format!(
-        "SELECT CAST({key} AS TEXT) AS key, o.currency, COUNT(DISTINCT o.id) AS orders, CAST(SUM(c.{amount}) AS BIGINT) AS amount_minor
-         FROM credit c JOIN shop_order o ON o.id = c.order_id
-         WHERE c.view_through = $1 AND o.flag IS NULL AND o.source <> 'page' AND o.placed_at >= $2 AND o.placed_at < $3 AND c.{amount} <> 0
-         GROUP BY {key}, o.currency"
-    );
-    read!(*db, |c| sqlx::query_as::<_, GroupRow>(AssertSqlSafe(sql)).bind(view_through).bind(from).bind(to).fetch_all(c).await)
-}
-
-/// Names for ids: `(id, name, what else to show)`.
-pub(super) async fn names(db: &Db, sql: &'static str, ids: &[i64]) -> sqlx::Result<HashMap<i64, String>> {
-    let mut found = HashMap::new();
-    for chunk in ids.chunks(5_000) {
-        let rows = read!(*db, |c| {
-            let mut q = QueryBuilder::new(sql);
-            q.push(" (");
-            let mut list = q.separated(", ");
-            for id in chunk {
-                list.push_bind(*id);
-            }
-            q.push(")");
-            q.build_query_as::<(i64, String)>().persistent(false).fetch_all(c).await
-        })?;
-        found.extend(rows);
-    }
-    Ok(found)
 }
 
 /// One person of an experiment.
@@ -398,13 +340,4 @@ pub(super) async fn sums(db: &Db, campaign: Option<CampaignId>, measure: Measure
     read!(*db, |c| {
         sqlx::query_as::<_, SumRow>(sql).bind(id).bind(span.as_of).bind(span.past_us).bind(end).bind(length).fetch_all(c).await
     })
-}
-
-const CREDITED: &str =
-    "SELECT COUNT(*) FROM shop_order o WHERE o.flag IS NULL AND o.source <> 'page' AND o.currency = $1 AND o.placed_at >= $3 AND o.placed_at < $4
-     AND EXISTS (SELECT 1 FROM credit c WHERE c.order_id = o.id AND c.view_through = $2)";
-
-/// Orders in a span that have a path.
-pub(super) async fn credited_orders(db: &Db, currency: &str, view_through: bool, from: Timestamp, to: Timestamp) -> sqlx::Result<i64> {
-    read!(*db, |c| sqlx::query_scalar::<_, i64>(CREDITED).bind(currency).bind(view_through).bind(from).bind(to).fetch_one(c).await)
 }

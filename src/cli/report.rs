@@ -1,46 +1,107 @@
-//! `marquee report`: attribution and lift, the same functions as over HTTP.
+//! `marquee report`: the same reports as over HTTP, for people and scripts.
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-use crate::attribution::{self, AttributionQuery, MeasuredLift};
-use crate::campaign;
+use crate::attribution::{self, Answer, Cell, Deliveries, MeasuredLift, ReportKind, ReportQuery, Sheet};
+use crate::campaign::{self, GoalKind};
 use crate::platform::Platform;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum ReportCommand {
     /// Who earned what: orders shared among the touches before them.
-    Attribution {
-        /// first, last, linear, time_decay or position.
-        #[arg(long, default_value = "last")]
-        model: String,
-        /// campaign, channel, product, variant or day.
-        #[arg(long, default_value = "campaign")]
-        by: String,
-        /// A date or RFC 3339 time (default: 30 days before --to).
-        #[arg(long)]
-        from: Option<String>,
-        /// A date (the whole day counts) or RFC 3339 time (default: now).
-        #[arg(long)]
-        to: Option<String>,
-        #[arg(long)]
-        time_zone: Option<String>,
-        /// Also credit human opens and viewable banners without a click.
-        #[arg(long)]
-        view_through: bool,
-        #[arg(long, value_enum, default_value = "table")]
-        format: Format,
-        /// Compute what is not yet computed before reporting.
-        #[arg(long)]
-        update: bool,
-    },
+    Attribution(ReportArgs),
+    /// All credit models side by side.
+    Models(ReportArgs),
+    /// By which sequences of contacts orders came, and how long they took.
+    Paths(ReportArgs),
+    /// People by their first order, and how many ordered again.
+    Cohorts(ReportArgs),
+    /// How often people come, how much they do, whether they return.
+    Engagement(ReportArgs),
+    /// Planned, sent, arrived, seen, clicked, ordered.
+    Funnel(ReportArgs),
     /// What a campaign (or, without one, all marketing) added to what would have happened anyway.
     Lift {
         /// Key or id.
         #[arg(long)]
         campaign: Option<String>,
+        /// orders (their revenue), visit, days_active or share; default: the campaign's goal.
+        #[arg(long)]
+        outcome: Option<GoalKind>,
         #[arg(long, value_enum, default_value = "table")]
         format: Format,
     },
+    /// All models over a file of paths counted elsewhere (CSV: path, total_conversions, total_conversion_value, total_null).
+    Journeys {
+        file: PathBuf,
+        /// Memory of the Markov chain, 1 to 3.
+        #[arg(long, default_value_t = 1)]
+        order: usize,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// Show (or, with --set, replace) the reports that come by themselves.
+    Deliveries {
+        /// A JSON file: a list of deliveries.
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+    },
+    /// Deliver the reports that are due, now.
+    Deliver,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// first, last, linear, time_decay, position, markov, shapley or shapley_rate.
+    #[arg(long)]
+    model: Option<String>,
+    /// campaign, channel, product, variant, segment, day, week or month.
+    #[arg(long)]
+    by: Option<String>,
+    /// day, week or month: the periods of cohorts and engagement.
+    #[arg(long)]
+    unit: Option<String>,
+    /// A date or RFC 3339 time (default: 30 days before --to; of cohorts and engagement twelve periods).
+    #[arg(long)]
+    from: Option<String>,
+    /// A date (the whole day counts) or RFC 3339 time (default: now).
+    #[arg(long)]
+    to: Option<String>,
+    #[arg(long)]
+    time_zone: Option<String>,
+    /// Only this currency.
+    #[arg(long)]
+    currency: Option<String>,
+    /// Also count human opens and viewable banners without a click.
+    #[arg(long)]
+    view_through: bool,
+    /// Look into one campaign (key or id).
+    #[arg(long)]
+    campaign: Option<String>,
+    /// Look into one channel.
+    #[arg(long)]
+    channel: Option<String>,
+    /// Paths shown at most.
+    #[arg(long)]
+    limit: Option<u32>,
+    /// Which table of the report.
+    #[arg(long)]
+    table: Option<String>,
+    /// Compute credit that is not yet computed before reporting.
+    #[arg(long)]
+    update: bool,
+    #[command(flatten)]
+    out: Out,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Out {
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Write into this file (parquet needs it).
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -48,58 +109,159 @@ pub enum Format {
     Table,
     Json,
     Csv,
+    Parquet,
 }
 
 pub async fn run(command: ReportCommand, platform: &Platform) -> anyhow::Result<()> {
     match command {
-        ReportCommand::Attribution { model, by, from, to, time_zone, view_through, format, update } => {
-            if update {
-                attribution::update(platform).await?;
-            }
-            let query =
-                AttributionQuery { model: Some(model), by: Some(by), from, to, time_zone, view_through: Some(view_through), format: None };
-            let report = attribution::attribution_report(platform, &query).await.map_err(|e| anyhow::anyhow!("{}", e.detail()))?;
-            let mut out = std::io::stdout().lock();
-            match format {
-                Format::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-                Format::Csv => write!(out, "{}", report.to_csv())?,
-                Format::Table => {
-                    writeln!(out, "{:<14} {:<40} {:>8} {:>16}", by_title(&report), "", "orders", "revenue")?;
-                    for r in &report.rows {
-                        let name: String = if r.name == r.key { String::new() } else { r.name.chars().take(40).collect() };
-                        writeln!(out, "{:<14} {name:<40} {:>8} {:>12} {}", r.key, r.orders, r.revenue, r.currency)?;
-                    }
-                    for t in &report.totals {
-                        writeln!(out, "{:<14} {:<40} {:>8} {:>12} {}", "all orders", "", t.orders, t.revenue, t.currency)?;
-                    }
-                }
-            }
+        ReportCommand::Attribution(args) => report(platform, ReportKind::Attribution, args).await,
+        ReportCommand::Models(args) => report(platform, ReportKind::Models, args).await,
+        ReportCommand::Paths(args) => report(platform, ReportKind::Paths, args).await,
+        ReportCommand::Cohorts(args) => report(platform, ReportKind::Cohorts, args).await,
+        ReportCommand::Engagement(args) => report(platform, ReportKind::Engagement, args).await,
+        ReportCommand::Funnel(args) => report(platform, ReportKind::Funnel, args).await,
+        ReportCommand::Lift { campaign, outcome, format } => lift(platform, campaign, outcome, format).await,
+        ReportCommand::Journeys { file, order, out } => {
+            let report = attribution::of_file(&file, order)?;
+            write(
+                &out,
+                || Ok(serde_json::to_vec_pretty(&report)?),
+                &report.sheet(),
+                |to| {
+                    writeln!(
+                        to,
+                        "{} journeys of {} keys, {} of them converted",
+                        report.conversions + report.misses,
+                        report.keys,
+                        report.conversions
+                    )
+                },
+            )
+        }
+        ReportCommand::Deliveries { set } => {
+            let deliveries = match set {
+                Some(file) => serde_json::from_slice::<Deliveries>(&std::fs::read(file)?)?.save(platform).await?,
+                None => Deliveries::load(&platform.db).await?,
+            };
+            println!("{}", serde_json::to_string_pretty(&deliveries)?);
             Ok(())
         }
-        ReportCommand::Lift { campaign, format } => {
-            anyhow::ensure!(format != Format::Csv, "lift is shown as a table or as JSON");
-            let measured = match campaign {
-                Some(name) => {
-                    let found = campaign::find(&platform.db, &name).await?;
-                    attribution::campaign_lift(platform, found.id, platform.now()).await?
-                }
-                None => attribution::global_lift(platform, platform.now()).await?,
-            };
-            if format == Format::Json {
-                println!("{}", serde_json::to_string_pretty(&measured)?);
-            } else {
-                table(&measured);
-            }
+        ReportCommand::Deliver => {
+            let done = attribution::deliver_due(platform).await?;
+            println!("{}", serde_json::to_string_pretty(&done)?);
+            anyhow::ensure!(done.failed.is_empty(), "{} deliveries failed", done.failed.len());
             Ok(())
         }
     }
 }
 
-fn by_title(report: &attribution::report::Report) -> String {
-    format!("by {}", report.by.name())
+async fn report(platform: &Platform, kind: ReportKind, args: ReportArgs) -> anyhow::Result<()> {
+    if args.update {
+        attribution::update(platform).await?;
+    }
+    let query = ReportQuery {
+        model: args.model,
+        by: args.by,
+        unit: args.unit,
+        from: args.from,
+        to: args.to,
+        time_zone: args.time_zone,
+        currency: args.currency,
+        view_through: Some(args.view_through),
+        campaign: args.campaign,
+        channel: args.channel,
+        limit: args.limit,
+        format: None,
+        table: args.table,
+    };
+    let answer = attribution::answer(platform, kind, &query).await?;
+    let sheet = answer.sheet(query.table.as_deref())?;
+    write(&args.out, || Ok(serde_json::to_vec_pretty(&answer)?), &sheet, |to| totals(&answer, to))
 }
 
-fn table(measured: &MeasuredLift) {
+/// What a table cannot say in its rows.
+fn totals(answer: &Answer, to: &mut dyn std::io::Write) -> std::io::Result<()> {
+    let totals = match answer {
+        Answer::Attribution(r) => &r.totals,
+        Answer::Models(r) => &r.totals,
+        _ => return Ok(()),
+    };
+    for t in totals {
+        writeln!(to, "all orders: {} worth {} {}", t.orders, t.revenue, t.currency)?;
+    }
+    Ok(())
+}
+
+fn write(
+    out: &Out,
+    json: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+    sheet: &Sheet,
+    below: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
+    let bytes = match out.format {
+        Format::Json => {
+            let mut bytes = json()?;
+            bytes.push(b'\n');
+            bytes
+        }
+        Format::Csv => sheet.to_csv().into_bytes(),
+        Format::Parquet => {
+            anyhow::ensure!(out.out.is_some(), "--format parquet needs --out FILE");
+            sheet.to_parquet()?
+        }
+        Format::Table => {
+            let mut bytes = table(sheet).into_bytes();
+            below(&mut bytes)?;
+            bytes
+        }
+    };
+    match out.out.as_deref() {
+        Some(file) => Ok(std::fs::write(file as &Path, bytes)?),
+        None => Ok(std::io::stdout().lock().write_all(&bytes)?),
+    }
+}
+
+/// Columns as wide as they need (at most 40), numbers to the right.
+fn table(sheet: &Sheet) -> String {
+    let show = |cell: &Cell| match cell {
+        Cell::Text(t) | Cell::Decimal(t) => t.chars().map(|c| if c.is_control() { ' ' } else { c }).take(40).collect(),
+        Cell::Whole(n) => n.to_string(),
+        Cell::Number(n) => format!("{n:.4}"),
+        Cell::Time(at) => at.to_string(),
+        Cell::Empty => String::new(),
+    };
+    let head: Vec<String> = sheet.columns.iter().map(|(name, _)| name.clone()).collect();
+    let rows: Vec<Vec<String>> = sheet.rows.iter().map(|row| row.iter().map(show).collect()).collect();
+    let wide = |i: usize| rows.iter().chain([&head]).map(|r| r[i].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(wide).collect();
+    let mut out = String::new();
+    for row in std::iter::once(&head).chain(&rows) {
+        let cells = row.iter().enumerate().map(|(i, text)| match sheet.columns[i].1 {
+            attribution::Kind::Text => format!("{text:<w$}", w = widths[i]),
+            _ => format!("{text:>w$}", w = widths[i]),
+        });
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+async fn lift(platform: &Platform, campaign: Option<String>, outcome: Option<GoalKind>, format: Format) -> anyhow::Result<()> {
+    anyhow::ensure!(matches!(format, Format::Table | Format::Json), "lift is shown as a table or as JSON");
+    let campaign = match campaign {
+        Some(name) => Some(campaign::find(&platform.db, &name).await?.id),
+        None => None,
+    };
+    let measured = attribution::measured_lift(platform, campaign, outcome, platform.now()).await?;
+    if format == Format::Json {
+        println!("{}", serde_json::to_string_pretty(&measured)?);
+    } else {
+        findings(&measured);
+    }
+    Ok(())
+}
+
+fn findings(measured: &MeasuredLift) {
     println!("{}", measured.question);
     for result in &measured.results {
         let lift = &result.lift;

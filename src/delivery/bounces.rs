@@ -149,7 +149,9 @@ pub async fn record(tx: &mut Tx, bounces: &[NewBounce], known: &Known) -> sqlx::
             key: Some(bounce.source_key.clone()),
         });
     }
-    touches::record_signals(tx, &signals).await?;
+    // None of these stamps a touch, so when they became known does not matter.
+    let at = bounces.iter().map(|b| b.at).max().unwrap_or_default();
+    touches::record_signals(tx, &signals, at).await?;
     Ok(taken)
 }
 

@@ -32,10 +32,10 @@ pub enum MessageError {
 
 /// What is the same in every mail of this shop.
 pub struct Sender {
-    from: Mailbox,
+    pub(super) from: Mailbox,
     reply_to: Option<Mailbox>,
     list_id: String,
-    keys: Vec<DkimKey>,
+    pub(super) keys: Vec<DkimKey>,
 }
 
 /// One mail to be built.
@@ -72,7 +72,7 @@ pub struct Built {
 }
 
 /// Text without line breaks and other control characters: nothing that comes from data can begin a header of its own.
-fn plain(text: &str, most: usize) -> String {
+pub(super) fn plain(text: &str, most: usize) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(most).collect()
 }

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod dkim;
 pub mod dsn;
 pub mod message;
+mod notice;
 pub mod rate;
 mod senders;
 pub mod sink;
@@ -19,6 +20,7 @@ use actix_web::web::ServiceConfig;
 
 pub use api::{openapi, take as take_bounces};
 pub use bounces::forget_addresses;
+pub use notice::{Attachment, Notice, send_notice};
 
 use crate::job;
 use crate::platform::queue::JobSpec;

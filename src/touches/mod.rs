@@ -4,6 +4,7 @@
 
 use actix_web::web::ServiceConfig;
 
+use crate::platform::Timestamp;
 use crate::platform::db::{Db, Tx};
 use crate::platform::queue::JobSpec;
 
@@ -30,8 +31,8 @@ pub use store::{
 };
 
 /// Records one signal; see [`record_signals`].
-pub async fn record_signal(tx: &mut Tx, signal: NewSignal) -> sqlx::Result<Recorded> {
-    Ok(record_signals(tx, &[signal]).await?.first().copied().unwrap_or_default())
+pub async fn record_signal(tx: &mut Tx, signal: NewSignal, now: Timestamp) -> sqlx::Result<Recorded> {
+    Ok(record_signals(tx, &[signal], now).await?.first().copied().unwrap_or_default())
 }
 
 /// One touch, or `None`.

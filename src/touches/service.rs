@@ -163,7 +163,8 @@ const BOTH_SENDING: &str = "UPDATE touch SET state = 'uncertain', reason = 'merg
        contact_at = updated_at, updated_at = $3
      WHERE person_id = $1 AND state = 'sending'
        AND EXISTS (SELECT 1 FROM touch o WHERE o.person_id = $2 AND o.channel = touch.channel AND o.state = 'sending')";
-const MOVE: &str = "UPDATE touch SET person_id = $2, updated_at = $3 WHERE person_id = $1";
+const MOVE: &str = "UPDATE touch SET person_id = $2, updated_at = $3,
+       stamped_at = CASE WHEN stamped_at IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END WHERE person_id = $1";
 
 /// Two profiles became one: `from`'s touches and holdout assignments move to `to`. A touch that both were planned for is cancelled once.
 pub async fn reassign_person(tx: &mut Tx, from: PersonId, to: PersonId, now: Timestamp) -> sqlx::Result<()> {

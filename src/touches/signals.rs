@@ -39,16 +39,16 @@ fn stamp(kind: SignalKind) -> Option<&'static str> {
     }
 }
 
-/// Records signals (any number; one statement per 1,000). One answer per signal, in order.
-pub async fn record_many(tx: &mut Tx, signals: &[NewSignal]) -> sqlx::Result<Vec<Recorded>> {
+/// Records signals (any number; one statement per 1,000). One answer per signal, in order. `now`: when they became known.
+pub async fn record_many(tx: &mut Tx, signals: &[NewSignal], now: Timestamp) -> sqlx::Result<Vec<Recorded>> {
     let mut answers = Vec::with_capacity(signals.len());
     for chunk in signals.chunks(ROWS) {
-        record_chunk(tx, chunk, &mut answers).await?;
+        record_chunk(tx, chunk, now, &mut answers).await?;
     }
     Ok(answers)
 }
 
-async fn record_chunk(tx: &mut Tx, signals: &[NewSignal], answers: &mut Vec<Recorded>) -> sqlx::Result<()> {
+async fn record_chunk(tx: &mut Tx, signals: &[NewSignal], now: Timestamp, answers: &mut Vec<Recorded>) -> sqlx::Result<()> {
     let touches: HashSet<TouchId> = signals.iter().map(|s| s.touch_id).collect();
     let known: HashSet<TouchId> = on!(tx, |c| {
         let mut q = QueryBuilder::new("SELECT id FROM touch WHERE id IN (");
@@ -94,7 +94,7 @@ async fn record_chunk(tx: &mut Tx, signals: &[NewSignal], answers: &mut Vec<Reco
                 earliest.entry(s.touch_id).and_modify(|at| *at = (*at).min(s.at)).or_insert(s.at);
             }
         }
-        firsts.extend(stamp_first(tx, kind, &earliest).await?.into_iter().map(|id| (id, kind)));
+        firsts.extend(stamp_first(tx, kind, &earliest, now).await?.into_iter().map(|id| (id, kind)));
     }
     for (id, signal) in ids.iter().zip(signals) {
         let new = fresh.remove(id);
@@ -105,13 +105,13 @@ async fn record_chunk(tx: &mut Tx, signals: &[NewSignal], answers: &mut Vec<Reco
 }
 
 /// Stamps the first signal; returns the touches that had none before. A signal that arrives late and is older moves the stamp back.
-async fn stamp_first(tx: &mut Tx, kind: SignalKind, earliest: &HashMap<TouchId, Timestamp>) -> sqlx::Result<Vec<TouchId>> {
+async fn stamp_first(tx: &mut Tx, kind: SignalKind, earliest: &HashMap<TouchId, Timestamp>, now: Timestamp) -> sqlx::Result<Vec<TouchId>> {
     let Some(column) = stamp(kind).filter(|_| !earliest.is_empty()) else { return Ok(Vec::new()) };
     let mut stamped = Vec::new();
     for only_empty in [true, false] {
         let rows = on!(tx, |c| {
             let mut q = QueryBuilder::new("UPDATE touch SET ");
-            q.push(column).push(" = v.column2 FROM (");
+            q.push("stamped_at = ").push_bind(now).push(", ").push(column).push(" = v.column2 FROM (");
             q.push_values(earliest, |mut row, (id, at)| {
                 row.push_bind(*id).push_bind(*at);
             });

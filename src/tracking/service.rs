@@ -175,7 +175,7 @@ async fn commit(platform: &Platform, acts: &[Act]) -> Result<Vec<()>, PeopleErro
         .collect();
     let mut tx = platform.db.begin_as(Urgency::Tracking).await?;
     touches::plan_many(&mut tx, &shown, platform.now()).await?;
-    touches::record_signals(&mut tx, &signals).await?;
+    touches::record_signals(&mut tx, &signals, platform.now()).await?;
     for act in acts {
         match act {
             Act::Signal(_) | Act::Ad { .. } | Act::Unsubscribe { person: None, .. } => {}
@@ -222,7 +222,7 @@ async fn flush_opens(platform: Platform, mut inbox: mpsc::Receiver<NewSignal>) {
         for attempt in 1_u32..=3 {
             let written: sqlx::Result<()> = async {
                 let mut tx = platform.db.begin_as(Urgency::Tracking).await?;
-                touches::record_signals(&mut tx, &batch).await?;
+                touches::record_signals(&mut tx, &batch, platform.now()).await?;
                 tx.commit().await
             }
             .await;

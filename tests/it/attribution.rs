@@ -7,8 +7,8 @@ use actix_web::{App, test, web};
 use marquee::account::{KeyRing, Scope};
 use marquee::attribution::lift::{self, Outcome};
 use marquee::attribution::model::{Model, shares};
-use marquee::attribution::report::{By, Query, Report, attribution};
-use marquee::attribution::{self, AttributionQuery};
+use marquee::attribution::report::{Report, attribution};
+use marquee::attribution::{self, By, Question, ReportKind, ReportQuery};
 use marquee::platform::ids::{CampaignId, uuid_v7};
 use marquee::platform::{Db, Timestamp};
 use marquee::{on, read};
@@ -31,7 +31,7 @@ fn maybe(n: Option<i64>) -> Cell {
     Cell::Int(n)
 }
 
-async fn person(db: &Db, id: i64) {
+pub async fn person(db: &Db, id: i64) {
     insert(
         db,
         "person",
@@ -50,7 +50,7 @@ async fn person(db: &Db, id: i64) {
     .await;
 }
 
-async fn product(db: &Db, id: i64, title: &str) {
+pub async fn product(db: &Db, id: i64, title: &str) {
     insert(
         db,
         "product",
@@ -73,7 +73,7 @@ async fn product(db: &Db, id: i64, title: &str) {
 }
 
 /// A campaign with its plan, so that it can also be read as one.
-async fn campaign(db: &Db, id: i64, name: &str, window_hours: i64, goal: &str) {
+pub async fn campaign(db: &Db, id: i64, name: &str, window_hours: i64, goal: &str) {
     if id == 1 {
         insert(
             db,
@@ -119,17 +119,17 @@ async fn campaign(db: &Db, id: i64, name: &str, window_hours: i64, goal: &str) {
 }
 
 #[derive(Clone, Debug)]
-struct Order {
-    id: i64,
-    person: Option<i64>,
-    at: i64,
-    currency: &'static str,
-    total: i64,
-    refunded: i64,
-    flag: Option<&'static str>,
+pub struct Order {
+    pub id: i64,
+    pub person: Option<i64>,
+    pub at: i64,
+    pub currency: &'static str,
+    pub total: i64,
+    pub refunded: i64,
+    pub flag: Option<&'static str>,
 }
 
-async fn order(db: &Db, o: &Order) {
+pub async fn order(db: &Db, o: &Order) {
     insert(
         db,
         "shop_order",
@@ -151,31 +151,31 @@ async fn order(db: &Db, o: &Order) {
 }
 
 #[derive(Clone, Debug)]
-struct Touch {
-    id: uuid::Uuid,
-    person: i64,
-    campaign: i64,
-    product: Option<i64>,
-    arm: &'static str,
-    state: &'static str,
-    at: i64,
-    click: Option<i64>,
-    open: Option<i64>,
-    run: Option<i64>,
-    attempts: i64,
+pub struct Touch {
+    pub id: uuid::Uuid,
+    pub person: i64,
+    pub campaign: i64,
+    pub product: Option<i64>,
+    pub arm: &'static str,
+    pub state: &'static str,
+    pub at: i64,
+    pub click: Option<i64>,
+    pub open: Option<i64>,
+    pub run: Option<i64>,
+    pub attempts: i64,
 }
 
 impl Touch {
-    fn new(person: i64, campaign: i64, at: i64) -> Self {
+    pub fn new(person: i64, campaign: i64, at: i64) -> Self {
         let id = uuid_v7(Timestamp(at));
         Self { id, person, campaign, product: Some(1), arm: "treated", state: "sent", at, click: None, open: None, run: None, attempts: 1 }
     }
-    fn ghost(person: i64, campaign: i64, at: i64) -> Self {
+    pub fn ghost(person: i64, campaign: i64, at: i64) -> Self {
         Self { arm: "ghost", state: "held", attempts: 0, ..Self::new(person, campaign, at) }
     }
 }
 
-async fn touch(db: &Db, x: &Touch) {
+pub async fn touch(db: &Db, x: &Touch) {
     insert(
         db,
         "touch",
@@ -198,6 +198,7 @@ async fn touch(db: &Db, x: &Touch) {
             ("updated_at", i(x.at)),
             ("click_at", maybe(x.click)),
             ("open_at", maybe(x.open)),
+            ("stamped_at", maybe(x.click.or(x.open).map(|_| x.at))),
         ],
     )
     .await;
@@ -208,7 +209,7 @@ async fn touch(db: &Db, x: &Touch) {
     }
 }
 
-async fn signal(db: &Db, touch: uuid::Uuid, kind: &str, actor: &str, at: i64) {
+pub async fn signal(db: &Db, touch: uuid::Uuid, kind: &str, actor: &str, at: i64) {
     insert(
         db,
         "touch_signal",
@@ -223,15 +224,16 @@ async fn signal(db: &Db, touch: uuid::Uuid, kind: &str, actor: &str, at: i64) {
     .await;
 }
 
-async fn sql(db: &Db, text: String) {
+pub async fn sql(db: &Db, text: String) {
     let mut tx = db.begin().await.expect("begin");
     on!(&mut tx, |c| sqlx::query(sqlx::AssertSqlSafe(text)).execute(&mut *c).await.map(|_| ())).expect("statement");
     tx.commit().await.expect("commit");
 }
 
 async fn report(db: &Db, model: Model, by: By, view_through: bool, from: i64, to: i64) -> Report {
-    let query = Query { model, by, from: Timestamp(from), to: Timestamp(to), time_zone: chrono_tz::Europe::London, view_through };
-    attribution(db, query).await.expect("report")
+    let time_zone = chrono_tz::Europe::London;
+    let question = Question { model, by, view_through, time_zone, ..Question::about(Timestamp(from), Timestamp(to)) };
+    attribution(db, &question).await.expect("report")
 }
 
 /// Every sum of every model and grouping equals the orders; returns the reports' rows for comparison.
@@ -270,7 +272,7 @@ async fn check_sums(db: &Db, orders: &[Order], from: i64, to: i64, seed: u64) ->
     all
 }
 
-fn world(rng: &mut impl Rng, first_id: i64, from: i64, span_days: i64) -> (Vec<i64>, Vec<Order>, Vec<Touch>) {
+pub fn world(rng: &mut impl Rng, first_id: i64, from: i64, span_days: i64) -> (Vec<i64>, Vec<Order>, Vec<Touch>) {
     let people: Vec<i64> = (first_id..first_id + 6).collect();
     let at = |rng: &mut dyn RngCore| from + rng.random_range(0..span_days) * DAY + rng.random_range(0..4) * HOUR;
     let orders = (0..14)
@@ -365,7 +367,7 @@ both_engines!(every_sum_equals_the_orders, |shop| {
                 marquee::platform::db::Dialect::Sqlite => format!("x'{id}'"),
                 marquee::platform::db::Dialect::Postgres => format!("'{id}'"),
             };
-            sql(db, format!("UPDATE touch SET click_at = {} WHERE id = {id}", x.at)).await;
+            sql(db, format!("UPDATE touch SET click_at = {}, stamped_at = {now} WHERE id = {id}", x.at)).await;
             signal(db, x.id, "click", "human", now).await;
         }
         attribution::update(&shop.platform).await.expect("update");
@@ -665,9 +667,9 @@ both_engines!(reports_over_http, |shop| {
     assert!(report["computed_through"].is_string());
 
     // The command line asks the same function.
-    let query = AttributionQuery { model: Some("linear".into()), ..AttributionQuery::default() };
-    let same = attribution::attribution_report(&shop.platform, &query).await.expect("report");
-    assert_eq!(serde_json::to_value(&same.rows).expect("json"), report["rows"]);
+    let query = ReportQuery { model: Some("linear".into()), ..ReportQuery::default() };
+    let same = attribution::answer(&shop.platform, ReportKind::Attribution, &query).await.expect("report");
+    assert_eq!(serde_json::to_value(&same).expect("json")["rows"], report["rows"]);
 
     for by in ["campaign", "product", "variant"] {
         let response = test::call_service(&app, get(&format!("/v1/reports/attribution?by={by}&format=csv"), &key)).await;

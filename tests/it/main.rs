@@ -24,6 +24,8 @@ mod queue;
 mod real_shop;
 mod recommend;
 mod replicas;
+mod report_files;
+mod reports;
 mod segment_sdk;
 mod structure;
 mod touches;

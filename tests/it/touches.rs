@@ -283,12 +283,12 @@ both_engines!(signals_are_recorded_once_and_the_first_human_is_stamped, |shop| {
         NewSignal { touch_id: TouchId::new(START), ..signal(SignalKind::Open, Actor::Human, 7, None) },
     ];
     let mut tx = p.db.begin().await.expect("begin");
-    let answers = touches::record_signals(&mut tx, &list).await.expect("recorded");
+    let answers = touches::record_signals(&mut tx, &list, START).await.expect("recorded");
     let told: Vec<_> = answers.iter().map(|a| (a.new, a.first, a.unknown_touch)).collect();
     assert_eq!(told, [(true, false, false), (true, true, false), (false, false, false), (true, false, false), (false, false, true)]);
     // The same again, and an older one that arrives late.
-    assert!(!touches::record_signal(&mut tx, list[1].clone()).await.expect("recorded").new);
-    let late = touches::record_signal(&mut tx, signal(SignalKind::Open, Actor::Human, 3, Some("late"))).await.expect("recorded");
+    assert!(!touches::record_signal(&mut tx, list[1].clone(), START).await.expect("recorded").new);
+    let late = touches::record_signal(&mut tx, signal(SignalKind::Open, Actor::Human, 3, Some("late")), START).await.expect("recorded");
     assert_eq!((late.new, late.first), (true, false));
     tx.commit().await.expect("commit");
     let stamped = touches::get(&p.db, t.id).await.expect("read").expect("there");
