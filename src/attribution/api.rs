@@ -1,14 +1,15 @@
 //! `/v1/reports/*`.
 
 use actix_web::http::header;
-use actix_web::web::{Data, Query, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse, get};
+use actix_web::web::{Data, Json, Query, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, get, put};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
 use super::answer::{self, Format, ReportKind};
 use super::by::By;
 use super::cohorts::{Cohort, CohortCell, CohortReport};
+use super::deliver::{Deliveries, Delivery, Destination};
 use super::engagement::{EngagementReport, EngagementRow, PeopleIn};
 use super::funnel::{FunnelReport, FunnelRow};
 use super::learned::Learned;
@@ -141,13 +142,29 @@ async fn lift(platform: Data<Platform>, _: Guarded<scope::Reports>, query: Query
     Ok(HttpResponse::Ok().json(measure::lift(&platform, campaign, outcome, as_of).await?))
 }
 
+/// The reports that come by themselves. Their recipients are addresses, so a key that reads reports does not see them.
+#[utoipa::path(get, path = "/v1/reports/deliveries", tag = "reports", responses((status = 200, body = Deliveries)))]
+#[get("/v1/reports/deliveries")]
+async fn deliveries(platform: Data<Platform>, _: Guarded<scope::Admin>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(Deliveries::load(&platform.db).await?))
+}
+
+/// Replaces them all. A delivery that was there by that name keeps its start. A folder is one on the machines that work jobs.
+#[utoipa::path(put, path = "/v1/reports/deliveries", tag = "reports", request_body = Deliveries,
+    responses((status = 200, body = Deliveries), (status = 422, body = Problem)))]
+#[put("/v1/reports/deliveries")]
+async fn set_deliveries(platform: Data<Platform>, _: Guarded<scope::Admin>, body: Json<Deliveries>) -> ApiResult {
+    Ok(HttpResponse::Ok().json(body.into_inner().save(&platform).await?))
+}
+
 pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(deliveries).service(set_deliveries);
     config.service(attribution).service(models).service(paths).service(cohorts).service(engagement).service(funnel).service(lift);
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(attribution, models, paths, cohorts, engagement, funnel, lift),
+    paths(attribution, models, paths, cohorts, engagement, funnel, lift, deliveries, set_deliveries),
     components(schemas(
         Report,
         Row,
@@ -173,7 +190,10 @@ pub(super) fn routes(config: &mut ServiceConfig) {
         Unit,
         MeasuredLift,
         LiftIn,
-        Lift
+        Lift,
+        Deliveries,
+        Delivery,
+        Destination
     ))
 )]
 struct Doc;

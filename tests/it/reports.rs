@@ -417,6 +417,7 @@ both_engines!(the_same_numbers_in_every_format_and_nobody_named, |shop| {
     }
     let ring = KeyRing::load(db.clone()).await.expect("ring");
     let key = ring.create("analyst", &[Scope::Reports], START).await.expect("key").key;
+    let admin = ring.create("admin", &[Scope::Admin], START).await.expect("key").key;
     let app = test::init_service(
         App::new().app_data(web::Data::new(shop.platform.clone())).app_data(web::Data::new(ring)).configure(attribution::routes),
     )
@@ -463,10 +464,24 @@ both_engines!(the_same_numbers_in_every_format_and_nobody_named, |shop| {
         ("attribution?model=shapley_rate&by=product", 200),
         ("lift?outcome=joy", 422),
         ("lift?campaign=c1&outcome=days_active", 200),
+        // Recipients are addresses.
+        ("deliveries", 403),
     ] {
         let response = test::call_service(&app, get(format!("/v1/reports/{path}"))).await;
         assert_eq!(response.status().as_u16(), status, "{path}");
     }
+    let set = |list: serde_json::Value| {
+        test::TestRequest::put()
+            .uri("/v1/reports/deliveries")
+            .insert_header(("Authorization", format!("Bearer {admin}")))
+            .set_json(list)
+            .to_request()
+    };
+    let daily = json!([{"name": "daily", "report": "paths", "format": "csv", "cron": "0 6 * * *", "to": {"mail": ["ann@example.test"]}}]);
+    let saved: serde_json::Value = test::call_and_read_body_json(&app, set(daily)).await;
+    assert_eq!(saved[0]["starts_at"], json!(START.to_string()));
+    let wrong = json!([{"name": "daily", "report": "paths", "format": "csv", "cron": "never", "to": {"folder": "/tmp"}}]);
+    assert_eq!(test::call_service(&app, set(wrong)).await.status().as_u16(), 422);
 });
 
 /// A Parquet file holds what the sheet holds: by the crate, and by pyarrow where it can be had.
