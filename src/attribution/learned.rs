@@ -52,6 +52,9 @@ pub(super) struct Share {
     pub standard_error_minor: Option<i64>,
 }
 
+/// By currency and key.
+pub(super) type Shares = BTreeMap<(String, String), Share>;
+
 /// The journeys of a report: told once, used by every model that learns.
 pub(super) struct Told {
     ways: Vec<WayRow>,
@@ -90,7 +93,7 @@ impl Told {
     }
 
     /// Credit by a model, per currency and key of the SQL. Amounts of a currency add up to those of its orders with a path.
-    pub fn credit(&self, model: Model) -> Result<(BTreeMap<(String, String), Share>, Vec<Learned>), ReportError> {
+    pub fn credit(&self, model: Model) -> Result<(Shares, Vec<Learned>), ReportError> {
         let mut shares = BTreeMap::new();
         let mut learned = Vec::new();
         for (currency, journeys) in self.per_currency() {

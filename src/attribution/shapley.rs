@@ -203,9 +203,9 @@ fn rate_sampled(sets: &[Coalition], n: usize, pairs: usize, seed: u64) -> Shaple
             }
             order.reverse();
         }
-        for i in 0..n {
-            tallies[0].add(i, gain[i][0]);
-            tallies[1].add(i, gain[i][1]);
+        for (i, gained) in gain.iter().enumerate() {
+            tallies[0].add(i, gained[0]);
+            tallies[1].add(i, gained[1]);
         }
     }
     let [(values, standard_errors), (money, money_errors)] = tallies.map(|t| t.means(pairs as f64));
