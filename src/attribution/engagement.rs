@@ -98,9 +98,11 @@ async fn active(db: &Db, days: &Periods, periods: &Periods, to: Timestamp) -> sq
 async fn spread(db: &Db, days: &Periods, to: Timestamp) -> sqlx::Result<Vec<(i64, i64, i64)>> {
     let sql = format!(
         "SELECT days, since, COUNT(*) FROM (
-            SELECT e.person_id, COUNT(DISTINCT {}) AS days, ($2 - 1 - MAX(e.occurred_at)) / {DAY_US} AS since {SEEN} GROUP BY e.person_id
+            SELECT person_id, COUNT(*) AS days, ($2 - 1 - MAX(last)) / {DAY_US} AS since FROM (
+                SELECT e.person_id, {} AS day, MAX(e.occurred_at) AS last {SEEN} GROUP BY 1, 2
+            ) d GROUP BY person_id
          ) p GROUP BY days, since ORDER BY days, since",
-        days.sql("e.occurred_at"),
+        as_bigint(&days.sql("e.occurred_at")),
     );
     read!(*db, |c| sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql)).bind(days.from()).bind(to).fetch_all(c).await)
 }

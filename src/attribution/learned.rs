@@ -179,7 +179,11 @@ mod tests {
             let (shares, learned) = told().credit(model).expect("credit");
             let sum = |currency: &str| shares.iter().filter(|((c, _), _)| c == currency).map(|(_, s)| s.amount_minor).sum::<i64>();
             assert_eq!((sum("EUR"), sum("JPY")), (101, 77), "{model}");
-            assert!(!shares.contains_key(&("EUR".into(), "3".into())), "{model}: no order in EUR came by 3");
+            // No order in EUR came by 3. The chain gives it a little all the same: it led to 2, and 2 led to orders.
+            assert_eq!(
+                shares.get(&("EUR".into(), "3".into())).is_some_and(|s| s.amount_minor > 0 && s.orders == 0),
+                model == Model::Markov
+            );
             assert_eq!(shares[&("EUR".into(), "2".into())].orders, 4);
             assert_eq!(learned.len(), 2);
             assert!((learned[0].misses - 4.0).abs() < 1e-12 && (learned[1].misses - 4.0).abs() < 1e-12, "half of the orders each");

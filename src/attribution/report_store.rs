@@ -6,14 +6,15 @@ use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 
 use super::by::{By, Within};
 use super::model::Model;
-use crate::platform::clock::{DAY_US, Timestamp};
+use crate::platform::clock::Timestamp;
 use crate::platform::db::{Db, Dialect};
 use crate::read;
 
 /// Orders are put together by quarters of an hour, of which every zone's midnight is a boundary.
 pub(super) const QUARTER_US: i64 = 900_000_000;
-/// Journeys that led to nothing are told from touches up to this long before the report's span: twice the longest window.
-const REACH_US: i64 = 180 * DAY_US;
+/// Journeys that led to nothing are told from touches up to this many of the longest window before the report's span.
+const REACH_WINDOWS: i64 = 2;
+const LONGEST_WINDOW: &str = "SELECT MAX(window_us) FROM campaign";
 
 /// Which credit a figure is about.
 #[derive(Clone, Copy, Debug)]
@@ -159,10 +160,11 @@ pub(super) async fn misses(db: &Db, by: By, scope: Scope, now: Timestamp) -> sql
          )
          SELECT path, COUNT(*) FROM told WHERE ended >= $3 AND ended < $4 AND ended <= $5 GROUP BY path ORDER BY path"
     );
+    let longest = read!(*db, |c| sqlx::query_scalar::<_, Option<i64>>(LONGEST_WINDOW).fetch_one(c).await)?.unwrap_or(0);
     read!(*db, |c| {
         sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql))
             .bind(scope.view_through)
-            .bind(scope.from.plus_us(-REACH_US))
+            .bind(scope.from.plus_us(-REACH_WINDOWS * longest))
             .bind(scope.from)
             .bind(scope.to)
             .bind(now)
