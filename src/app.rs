@@ -11,7 +11,7 @@ use actix_web::{App, HttpResponse, HttpServer, Responder};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::account::KeyRing;
+use crate::account::{self, KeyRing};
 use crate::platform::http::{ApiError, ApiResult, Problem, observe};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Platform, telemetry};
@@ -34,7 +34,7 @@ pub struct Services {
 impl Services {
     pub async fn start(platform: Platform) -> anyhow::Result<Self> {
         let keys = KeyRing::load(platform.db.clone()).await?;
-        tokio::spawn(keys.clone().keep_fresh());
+        tokio::spawn(keys.clone().keep_fresh(platform.clock.clone()));
         telemetry::metrics();
         let ingest = events::Ingest::start(platform.clone());
         let tracker = tracking::Tracker::start(platform.clone());
@@ -51,6 +51,7 @@ impl Services {
             .app_data(Data::new(self.ingest.clone()))
             .app_data(Data::new(self.tracker.clone()))
             .app_data(Data::new(self.ads.clone()))
+            .app_data(Data::new(self.ui.audit.clone()))
             .app_data(Data::new(self.ui.clone()));
     }
 }
@@ -208,10 +209,12 @@ pub async fn serve(services: &Services) -> anyhow::Result<Server> {
         .map_err(|e| anyhow::anyhow!("cannot listen on {}: {e}. Choose another address with --bind or server.bind.", config.bind))?;
     let address = listener.local_addr()?;
     let mount = configure(services);
-    let mut server = HttpServer::new(move || App::new().wrap(from_fn(observe)).wrap(Compress::default()).configure(mount.clone()))
-        .shutdown_timeout(config.shutdown_s)
-        .client_request_timeout(Duration::from_secs(15))
-        .disable_signals();
+    let mut server = HttpServer::new(move || {
+        App::new().wrap(from_fn(account::audit_api)).wrap(from_fn(observe)).wrap(Compress::default()).configure(mount.clone())
+    })
+    .shutdown_timeout(config.shutdown_s)
+    .client_request_timeout(Duration::from_secs(15))
+    .disable_signals();
     if config.threads > 0 {
         server = server.workers(config.threads);
     }

@@ -34,6 +34,9 @@ CREATE TABLE job_run (
 CREATE UNIQUE INDEX job_run_once ON job_run (job, unique_key);
 -- The dispatcher asks only for what is open and due.
 CREATE INDEX job_run_due ON job_run (status, next_attempt_at);
+-- The Jobs page: the last runs of one job, and the running or failed ones of all.
+CREATE INDEX job_run_job ON job_run (job, id);
+CREATE INDEX job_run_status ON job_run (status, id);
 
 -- API keys: the secret itself is never stored, only its SHA-256.
 CREATE TABLE api_key (

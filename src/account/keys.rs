@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::store;
-use crate::platform::clock::Timestamp;
+use crate::platform::clock::{Clock, Timestamp};
 use crate::platform::db::Db;
 use crate::platform::http::ApiError;
 use crate::platform::ids::ApiKeyId;
@@ -118,6 +119,8 @@ impl Principal {
 struct Entry {
     hash: Vec<u8>,
     principal: Principal,
+    /// Used since "last use" was written. Set once and read otherwise, so that cores do not fight over it.
+    used: AtomicBool,
 }
 
 type Ring = HashMap<String, Entry>;
@@ -140,22 +143,29 @@ impl KeyRing {
 
     pub async fn refresh(&self) -> Result<(), KeyError> {
         let rows = store::all(&self.db).await?;
+        let old = self.ring.load();
         let ring = rows
             .into_iter()
             .filter(|r| r.revoked_at.is_none())
             .map(|r| {
                 let scopes = parse_scopes(&r.scopes);
-                (r.prefix, Entry { hash: r.secret_hash, principal: Principal { key_id: r.id, name: r.name, scopes } })
+                let used = AtomicBool::new(old.get(&r.prefix).is_some_and(|e| e.used.load(Ordering::Relaxed)));
+                (r.prefix, Entry { hash: r.secret_hash, principal: Principal { key_id: r.id, name: r.name, scopes }, used })
             })
             .collect();
         self.ring.store(Arc::new(ring));
         Ok(())
     }
 
-    /// Refreshes for ever; spawn it beside the server.
-    pub async fn keep_fresh(self) {
-        loop {
+    /// Refreshes for ever, and writes about once a minute which keys were used; spawn it beside the server.
+    pub async fn keep_fresh(self, clock: Clock) {
+        for round in 1_u64.. {
             tokio::time::sleep(Self::REFRESH).await;
+            if round.is_multiple_of(12)
+                && let Err(error) = self.write_uses(clock.now()).await
+            {
+                tracing::warn!(%error, "the last use of keys could not be written");
+            }
             if let Err(error) = self.refresh().await {
                 tracing::warn!(%error, "API keys could not be refreshed; the old ones still hold");
             }
@@ -167,7 +177,13 @@ impl KeyRing {
         let prefix = key.get(..PREFIX_CHARS)?;
         let ring = self.ring.load();
         let entry = ring.get(prefix)?;
-        bool::from(hash(key).as_slice().ct_eq(&entry.hash)).then(|| entry.principal.clone())
+        if !bool::from(hash(key).as_slice().ct_eq(&entry.hash)) {
+            return None;
+        }
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        Some(entry.principal.clone())
     }
 
     pub async fn list(&self) -> Result<Vec<ApiKey>, KeyError> {
@@ -215,11 +231,18 @@ impl KeyRing {
         Ok(done)
     }
 
-    pub async fn mark_used(&self, id: ApiKeyId, now: Timestamp) -> Result<(), KeyError> {
+    /// Writes "last use" of the keys used since the last time.
+    pub async fn write_uses(&self, now: Timestamp) -> Result<(), KeyError> {
+        let used: Vec<ApiKeyId> =
+            self.ring.load().values().filter(|e| e.used.swap(false, Ordering::Relaxed)).map(|e| e.principal.key_id).collect();
+        if used.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
-        store::touch(&mut tx, id, now).await?;
-        tx.commit().await?;
-        Ok(())
+        for id in used {
+            store::touch(&mut tx, id, now).await?;
+        }
+        Ok(tx.commit().await?)
     }
 }
 

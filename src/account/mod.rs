@@ -1,5 +1,6 @@
 //! Who may do what: scoped API keys for programs; users, roles and sessions for people; the log of what either did.
 
+mod api_audit;
 pub mod audit;
 mod guard;
 mod keys;
@@ -14,6 +15,7 @@ pub mod totp;
 mod user_store;
 mod users;
 
+pub use api_audit::audit_api;
 pub use audit::{AuditEntry, AuditFilter, AuditLog, NewAudit};
 pub use guard::{Guarded, Used, key_in, scope};
 pub use keys::{ApiKey, KeyError, KeyRing, NewKey, Principal, Scope};

@@ -135,3 +135,15 @@ impl Accounts {
         Ok(token)
     }
 }
+
+impl Accounts {
+    /// May a link be mailed to this user now? A few an hour: nobody's mailbox is flooded by asking.
+    pub fn may_send_link(&self, user: &super::User, from: &Visitor) -> bool {
+        let (account, now) = (format!("link {}", user.email), self.platform.now());
+        if self.throttle.wait(&account, &from.address, now).is_some() {
+            return false;
+        }
+        self.throttle.failed(&account, &format!("link {}", from.address), now);
+        true
+    }
+}

@@ -9,6 +9,7 @@ pub mod dkim;
 pub mod dsn;
 pub mod message;
 mod notice;
+mod notify;
 pub mod rate;
 mod senders;
 pub mod sink;
@@ -21,6 +22,7 @@ use actix_web::web::ServiceConfig;
 pub use api::{openapi, take as take_bounces};
 pub use bounces::forget_addresses;
 pub use notice::{Attachment, Notice, send_notice};
+pub use notify::{NotifyError, notify};
 
 use crate::job;
 use crate::platform::queue::JobSpec;

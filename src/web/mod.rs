@@ -2,15 +2,19 @@
 
 pub mod account;
 mod assets;
+pub mod chart;
 pub mod format;
 mod gate;
 mod home;
 pub mod i18n;
+mod jobs;
 mod nav;
 mod page;
 mod route;
+mod settings;
 pub mod table;
 mod ui;
+pub mod words;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
@@ -24,7 +28,7 @@ use crate::platform::http::ApiError;
 
 /// Every page and form of the UI with what it needs. Nothing else mounts pages; a generated test asks each as every role.
 pub fn table() -> Vec<Route> {
-    [home::routes(), account::routes()].concat()
+    [home::routes(), account::routes(), jobs::routes(), settings::routes()].concat()
 }
 
 /// Mounts assets and pages.

@@ -105,4 +105,4 @@ pub mod schedule;
 mod store;
 
 pub use runner::{Runner, RunnerOptions, plans};
-pub use store::{JobRun, list as list_runs};
+pub use store::{JobRun, RunFilter, list as list_runs, runs};

@@ -134,6 +134,45 @@ pub(super) async fn forget(tx: &mut Tx, before: Timestamp) -> sqlx::Result<u64> 
     on!(tx, |c| sqlx::query(FORGET).bind(before).execute(&mut *c).await.map(|r| r.rows_affected()))
 }
 
+/// Which runs; all of it together. Newest first.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunFilter<'a> {
+    pub job: Option<&'a str>,
+    /// `queued`, `running`, `done` or `failed`.
+    pub status: Option<&'a str>,
+    /// Older than this id.
+    pub before: Option<i64>,
+    /// Scheduled at or after.
+    pub since: Option<Timestamp>,
+}
+
+/// A page of runs, by an index for each filter.
+pub async fn runs(db: &Db, filter: &RunFilter<'_>, limit: i64) -> sqlx::Result<Vec<JobRun>> {
+    let mut sql = String::from(
+        "SELECT id, job, status, scheduled_at, next_attempt_at, attempts, started_at, finished_at, progress_done, progress_total,
+         result, error FROM job_run WHERE id < $1 AND scheduled_at >= $2",
+    );
+    let words: Vec<&str> = [filter.job, filter.status].into_iter().flatten().collect();
+    let mut at = 4;
+    for (column, word) in [("job", filter.job), ("status", filter.status)] {
+        if word.is_some() {
+            sql.push_str(&format!(" AND {column} = ${at}"));
+            at += 1;
+        }
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT $3");
+    read!(*db, |c| {
+        let mut query = sqlx::query_as::<_, JobRun>(sqlx::AssertSqlSafe(sql.clone()))
+            .bind(filter.before.unwrap_or(i64::MAX))
+            .bind(filter.since.unwrap_or(Timestamp::MIN))
+            .bind(limit);
+        for word in &words {
+            query = query.bind(*word);
+        }
+        query.fetch_all(c).await
+    })
+}
+
 /// The newest runs first.
 pub async fn list(db: &Db, limit: i64) -> sqlx::Result<Vec<JobRun>> {
     read!(*db, |c| sqlx::query_as::<_, JobRun>(LIST).bind(limit).fetch_all(c).await)

@@ -53,7 +53,7 @@ impl EnterView {
 }
 
 /// 429 where one has to wait, 503 where the database failed, 422 for what the form can mend.
-fn status(error: &UserError) -> StatusCode {
+pub(in crate::web) fn form_status(error: &UserError) -> StatusCode {
     match error {
         UserError::Throttled { .. } => StatusCode::TOO_MANY_REQUESTS,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -61,7 +61,7 @@ fn status(error: &UserError) -> StatusCode {
 }
 
 /// Errors of ours are not the form's.
-fn ours(error: UserError) -> Result<UserError, crate::platform::http::ApiError> {
+pub(in crate::web) fn ours(error: UserError) -> Result<UserError, crate::platform::http::ApiError> {
     use crate::account::password::PasswordError;
     match error {
         UserError::Database(_) | UserError::Password(PasswordError::Hash(_) | PasswordError::Busy) => Err(error.into()),
@@ -126,7 +126,7 @@ async fn sign_in(shell: Shell, form: Form<SignInForm>) -> ApiResult {
             shell.note_refused("account.sign_in_refused");
             shell.note("", error.to_string());
             let view = EnterView { next, email: form.email.chars().take(254).collect(), ..EnterView::default() };
-            shell.render_as(status(&error), "account/sign_in.html", shell.say("sign_in.title"), &view.failed(&shell, &error))
+            shell.render_as(form_status(&error), "account/sign_in.html", shell.say("sign_in.title"), &view.failed(&shell, &error))
         }
     }
 }
@@ -168,7 +168,7 @@ async fn code(shell: Shell, form: Form<CodeForm>, req: actix_web::HttpRequest) -
             shell.note_refused("account.sign_in_refused");
             shell.note("", error.to_string());
             let view = EnterView { next, ..EnterView::default() };
-            shell.render_as(status(&error), "account/code.html", shell.say("code.title"), &view.failed(&shell, &error))
+            shell.render_as(form_status(&error), "account/code.html", shell.say("code.title"), &view.failed(&shell, &error))
         }
     }
 }
@@ -220,7 +220,7 @@ async fn set_up(shell: Shell, form: Form<SetUpForm>) -> ApiResult {
                 name: form.name,
                 ..EnterView::default()
             };
-            shell.render_as(status(&error), "account/set_up.html", shell.say("set_up.title"), &view.failed(&shell, &error))
+            shell.render_as(form_status(&error), "account/set_up.html", shell.say("set_up.title"), &view.failed(&shell, &error))
         }
     }
 }
@@ -268,7 +268,7 @@ async fn take_link(shell: &Shell, purpose: LinkPurpose, form: PasswordForm) -> A
             let error = ours(error)?;
             let email = accounts.look(purpose, &form.token).await.ok().flatten().map(|u| u.email).unwrap_or_default();
             let view = EnterView { gone: matches!(error, UserError::Link), token: form.token, email, ..EnterView::default() };
-            link_view(shell, purpose, status(&error), &view.failed(shell, &error))
+            link_view(shell, purpose, form_status(&error), &view.failed(shell, &error))
         }
     }
 }
