@@ -188,18 +188,54 @@ pub async fn advance(tx: &mut Tx, step: Move<'_>, rows: &[Step<'_>]) -> sqlx::Re
     Ok(moved)
 }
 
-const LEASES_BACK: &str = "UPDATE touch SET state = 'planned', reason = NULL, lease_owner = NULL, lease_until = NULL, updated_at = $1
-     WHERE id IN (SELECT id FROM touch WHERE state IN ('claimed', 'sending') AND lease_until <= $1 AND state = 'claimed' LIMIT $2)
-       AND state = 'claimed'";
-const LEASES_UNCERTAIN: &str = "UPDATE touch SET state = 'uncertain', reason = 'worker_lost', lease_until = NULL, sent_at = updated_at,
-       contact_at = updated_at, updated_at = $1
-     WHERE id IN (SELECT id FROM touch WHERE state IN ('claimed', 'sending') AND lease_until <= $1 AND state = 'sending' LIMIT $2)
-       AND state = 'sending'";
-const EXPIRE: &str = "UPDATE touch SET state = 'expired', reason = NULL, updated_at = $1
-     WHERE id IN (SELECT id FROM touch WHERE state IN ('planned', 'deferred') AND expires_at <= $1 LIMIT $2)
-       AND state IN ('planned', 'deferred')";
+// Sweeps over many rows at once meet the senders' row by row commits. On Postgres they pass over what another transaction holds: it is being
+// moved on just now, and two that wait for each other's rows would end in a deadlock.
+macro_rules! sweep_sql {
+    ($set:literal, $which:literal) => {
+        (
+            concat!("UPDATE touch SET ", $set, " WHERE id IN (SELECT id FROM touch WHERE ", $which, ") AND ", $which),
+            concat!("UPDATE touch SET ", $set, " WHERE id IN (SELECT id FROM touch WHERE ", $which, " FOR UPDATE SKIP LOCKED)"),
+        )
+    };
+    ($set:literal, $which:literal, $limit:literal) => {
+        (
+            concat!("UPDATE touch SET ", $set, " WHERE id IN (SELECT id FROM touch WHERE ", $which, " LIMIT ", $limit, ") AND ", $which),
+            concat!(
+                "UPDATE touch SET ",
+                $set,
+                " WHERE id IN (SELECT id FROM touch WHERE ",
+                $which,
+                " LIMIT ",
+                $limit,
+                " FOR UPDATE SKIP LOCKED)"
+            ),
+        )
+    };
+}
+/// One statement's text for SQLite and for Postgres.
+type Texts = (&'static str, &'static str);
+fn text(tx: &Tx, texts: Texts) -> &'static str {
+    match tx.dialect() {
+        Dialect::Sqlite => texts.0,
+        Dialect::Postgres => texts.1,
+    }
+}
 
-async fn sweep(tx: &mut Tx, sql: &'static str, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+const LEASES_BACK: Texts = sweep_sql!(
+    "state = 'planned', reason = NULL, lease_owner = NULL, lease_until = NULL, updated_at = $1",
+    "state IN ('claimed', 'sending') AND lease_until <= $1 AND state = 'claimed'",
+    "$2"
+);
+const LEASES_UNCERTAIN: Texts = sweep_sql!(
+    "state = 'uncertain', reason = 'worker_lost', lease_until = NULL, sent_at = updated_at, contact_at = updated_at, updated_at = $1",
+    "state IN ('claimed', 'sending') AND lease_until <= $1 AND state = 'sending'",
+    "$2"
+);
+const EXPIRE: Texts =
+    sweep_sql!("state = 'expired', reason = NULL, updated_at = $1", "state IN ('planned', 'deferred') AND expires_at <= $1", "$2");
+
+async fn sweep(tx: &mut Tx, texts: Texts, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
+    let sql = text(tx, texts);
     on!(tx, |c| sqlx::query(sql).bind(now).bind(limit).execute(&mut *c).await.map(|r| r.rows_affected()))
 }
 pub async fn leases_back(tx: &mut Tx, now: Timestamp, limit: i64) -> sqlx::Result<u64> {
@@ -212,9 +248,10 @@ pub async fn expire(tx: &mut Tx, now: Timestamp, limit: i64) -> sqlx::Result<u64
     sweep(tx, EXPIRE, now, limit).await
 }
 
-const EXTEND: &str = "UPDATE touch SET lease_until = $3 WHERE lease_owner = $1 AND state IN ('claimed', 'sending') AND lease_until > $2";
+const EXTEND: Texts = sweep_sql!("lease_until = $3", "lease_owner = $1 AND state IN ('claimed', 'sending') AND lease_until > $2");
 pub async fn extend(tx: &mut Tx, owner: &str, now: Timestamp, until: Timestamp) -> sqlx::Result<u64> {
-    on!(tx, |c| sqlx::query(EXTEND).bind(owner).bind(now).bind(until).execute(&mut *c).await.map(|r| r.rows_affected()))
+    let sql = text(tx, EXTEND);
+    on!(tx, |c| sqlx::query(sql).bind(owner).bind(now).bind(until).execute(&mut *c).await.map(|r| r.rows_affected()))
 }
 
 const CANCEL: &str = "UPDATE touch SET state = 'cancelled', reason = $3, lease_owner = NULL, lease_until = NULL, updated_at = $1

@@ -207,12 +207,16 @@ both_engines!(a_dead_server_burns_nothing_and_another_takes_over, |shop| {
     drop(dead);
     tokio::time::sleep(Duration::from_millis(50)).await;
     plan(&gone, 200, 1, false, |_| "example.test".into()).await;
+    let started = std::time::Instant::now();
     let error = send_due(&gone).await.expect_err("no server");
+    let rests = started.elapsed().as_secs() as i64;
     assert!(error.to_string().contains("no mail server takes mail"), "{error}");
     let found = states(&gone).await;
     assert_eq!(found.values().sum::<i64>(), 200);
-    // At most one try per connection; all others wait as they did.
-    assert!(found.get(&TouchState::Deferred).copied().unwrap_or(0) <= 4 && found[&TouchState::Planned] >= 196, "{found:?}");
+    // At most one try per connection before the server rests (a second at first); all others wait as they did.
+    let tries = 4 * (1 + rests);
+    assert!(tries < 100, "{rests} s for 200 mails that nobody takes");
+    assert!(found.get(&TouchState::Deferred).copied().unwrap_or(0) <= tries && found[&TouchState::Planned] >= 200 - tries, "{found:?}");
 
     let alive = Sink::start(0).await.expect("sink");
     let mut config = (*gone.config).clone();
@@ -312,14 +316,15 @@ both_engines!(two_workers_share_the_work_and_a_lost_one_leaves_little_in_doubt, 
             },
         )
         .await;
-    let platform = with_mail(&shop.platform, &[&sink], |c| c.work.lease_s = 30);
+    // A slow machine is not a lost server: only the torn-away worker may leave doubt here.
+    let platform = with_mail(&shop.platform, &[&sink], |c| (c.work.lease_s, c.mail.timeout_s) = (30, 60));
     plan(&platform, 1_200, 1, false, |_| "example.test".into()).await;
     // One worker is torn away in the middle of its work.
     let lost = tokio::spawn({
         let platform = platform.clone();
         async move { send_due(&platform).await }
     });
-    assert!(sink.wait_for(150, Duration::from_secs(20)).await);
+    assert!(sink.wait_for(150, Duration::from_secs(120)).await);
     lost.abort();
     let (a, b) = tokio::join!(send_due(&platform), send_due(&platform));
     a.and(b).expect("dispatched");
