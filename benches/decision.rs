@@ -44,7 +44,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         placements: HashMap::from([("home".to_owned(), place)]),
         campaigns: vec![campaign],
-        people,
+        people: people.into(),
         default_locale: "en".into(),
         ..Snapshot::default()
     }

@@ -258,7 +258,7 @@ mod tests {
         Snapshot {
             placements: HashMap::from([("home".to_owned(), place)]),
             campaigns,
-            people,
+            people: people.into(),
             default_locale: "en".into(),
             ..Snapshot::default()
         }

@@ -1,6 +1,7 @@
 //! Loads the snapshot from the database: people with their picks, running banner campaigns with their banners, placements.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::caps::Subject;
 use super::placements;
@@ -31,14 +32,26 @@ pub struct Version {
     creatives: i64,
     placements: i64,
     snapshots: i64,
-    picks: i64,
-    people: i64,
     settings: i64,
+    /// The model that picks are made from.
+    model: i64,
+    /// When picks last followed people's newest facts.
+    picked: i64,
+    people: i64,
 }
 
 impl Version {
-    pub fn differs_only_in_people(&self, other: &Self) -> bool {
-        self.people != other.people && Self { people: other.people, ..self.clone() } == *other
+    /// Whether campaigns, banners, places and settings are the same.
+    pub fn same_shop(&self, other: &Self) -> bool {
+        Self { model: other.model, picked: other.picked, people: other.people, ..self.clone() } == *other
+    }
+    /// Says that the people are still those of `other`.
+    pub fn keep_people_of(&mut self, other: &Self) {
+        (self.model, self.picked, self.people) = (other.model, other.picked, other.people);
+    }
+    /// Whether people and their picks are the same.
+    pub fn same_people(&self, other: &Self) -> bool {
+        (self.model, self.picked, self.people) == (other.model, other.picked, other.people)
     }
 }
 
@@ -47,9 +60,10 @@ const VERSION: &str = "SELECT
      (SELECT COALESCE(MAX(id), 0) FROM creative) AS creatives,
      (SELECT COALESCE(MAX(created_at), 0) + COUNT(*) FROM placement) AS placements,
      (SELECT COALESCE(MAX(id), 0) FROM segment_snapshot WHERE status = 'complete') AS snapshots,
-     (SELECT COALESCE(MAX(model_id), 0) FROM pick WHERE person_id = 0) AS picks,
-     (SELECT COALESCE(MAX(updated_at), 0) FROM person) AS people,
-     (SELECT COALESCE(MAX(updated_at), 0) FROM setting) AS settings";
+     (SELECT COALESCE(MAX(updated_at), 0) FROM setting WHERE key NOT LIKE 'adserver.%' AND key NOT LIKE 'recommend.%') AS settings,
+     (SELECT COALESCE(MAX(model_id), 0) FROM pick WHERE person_id = 0) AS model,
+     (SELECT COALESCE(MAX(updated_at), 0) FROM setting WHERE key LIKE 'recommend.%') AS picked,
+     (SELECT COALESCE(MAX(updated_at), 0) FROM person) AS people";
 
 pub async fn version(platform: &Platform) -> sqlx::Result<Version> {
     read!(platform.db, |c| sqlx::query_as::<_, Version>(VERSION).fetch_one(c).await)
@@ -76,7 +90,8 @@ pub async fn impressions_of_day(platform: &Platform, now: Timestamp) -> sqlx::Re
         .collect())
 }
 
-pub async fn snapshot(platform: &Platform) -> anyhow::Result<Snapshot> {
+/// `people`: those of the last snapshot, where they are still good.
+pub async fn snapshot(platform: &Platform, people: Option<Arc<AdPeople>>) -> anyhow::Result<Snapshot> {
     let db = &platform.db;
     let taken_at = platform.now();
     let running = campaign::running(db, TouchChannel::Banner).await?;
@@ -96,7 +111,11 @@ pub async fn snapshot(platform: &Platform) -> anyhow::Result<Snapshot> {
         })
         .collect();
     // Nobody is looked up where nothing is shown.
-    let people = if campaigns.is_empty() { AdPeople::default() } else { ad_people(platform).await? };
+    let people = match people {
+        Some(people) => people,
+        None if campaigns.is_empty() => Arc::default(),
+        None => Arc::new(ad_people(platform).await?),
+    };
     Ok(Snapshot {
         taken_at,
         placements,

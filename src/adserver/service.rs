@@ -28,10 +28,17 @@ const PEOPLE_REFRESH: Duration = Duration::from_secs(30);
 pub struct AdServer {
     platform: Platform,
     snapshot: Arc<ArcSwap<Snapshot>>,
-    loaded: Arc<tokio::sync::Mutex<Option<(load::Version, Instant)>>>,
+    loaded: Arc<tokio::sync::Mutex<Option<Loaded>>>,
     caps: Arc<Caps>,
     log: Log,
     turn: Arc<AtomicU64>,
+}
+
+/// Of what state of the database the snapshot is.
+struct Loaded {
+    version: load::Version,
+    /// When the people in it were read.
+    people_at: Instant,
 }
 
 /// A banner to show, or the reason why there is none.
@@ -95,8 +102,8 @@ impl AdServer {
         Self { platform, snapshot, loaded: Arc::default(), caps: Arc::default(), log, turn: Arc::default() }
     }
 
-    /// Loads a new snapshot where something changed since the last (`at_once`: also where only people did). Requests go on meanwhile from
-    /// the old one. True where a new one was loaded.
+    /// Loads a new snapshot where something changed since the last. People change all the time, and are read anew only every
+    /// [`PEOPLE_REFRESH`] (`at_once`: now). Requests go on meanwhile from the old one. True where a new one was loaded.
     pub async fn refresh(&self, at_once: bool) -> anyhow::Result<bool> {
         let mut loaded = self.loaded.lock().await;
         let now = self.platform.now();
@@ -104,17 +111,26 @@ impl AdServer {
         for (campaign, subject, seen) in load::impressions_of_day(&self.platform, now).await? {
             self.caps.learn(campaign, subject, day, seen);
         }
-        let current = load::version(&self.platform).await?;
-        if let Some((before, at)) = loaded.as_ref() {
-            let only_people = current.differs_only_in_people(before) && !at_once && at.elapsed() < PEOPLE_REFRESH;
-            if *before == current || only_people {
+        let mut version = load::version(&self.platform).await?;
+        let mut people_at = Instant::now();
+        let mut people = None;
+        if let Some(before) = loaded.as_ref() {
+            let held = self.snapshot.load();
+            // Nobody is in a snapshot without campaigns.
+            let settled = before.version.same_people(&version) || !at_once && before.people_at.elapsed() < PEOPLE_REFRESH;
+            if settled && before.version.same_shop(&version) {
                 return Ok(false);
             }
+            if settled && !(held.campaigns.is_empty()) {
+                version.keep_people_of(&before.version);
+                people_at = before.people_at;
+                people = Some(held.people.clone());
+            }
         }
-        let fresh = load::snapshot(&self.platform).await?;
+        let fresh = load::snapshot(&self.platform, people).await?;
         self.caps.forget_before(day);
         self.snapshot.store(Arc::new(fresh));
-        *loaded = Some((current, Instant::now()));
+        *loaded = Some(Loaded { version, people_at });
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 //! the old one's place whole.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::platform::Timestamp;
 use crate::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, ProductId, VariantId};
@@ -143,7 +144,8 @@ pub struct Snapshot {
     pub taken_at: Timestamp,
     pub placements: HashMap<String, AdPlacement>,
     pub campaigns: Vec<AdCampaign>,
-    pub people: AdPeople,
+    /// Kept from snapshot to snapshot while only other things change.
+    pub people: Arc<AdPeople>,
     /// Share of people whom no campaign reaches, in basis points.
     pub global_holdout_bp: i64,
     /// Language of copy for somebody whose own is unknown or has no copy.

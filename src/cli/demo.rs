@@ -42,6 +42,8 @@ pub async fn demo(args: DemoArgs, mut config: Config, database: Option<String>) 
     let options = Options { seed: args.seed, people: args.people, products: args.products };
     let world = Arc::new(options.world());
     let folder = Folder::make()?;
+    // A database that is removed at the end need not survive a power cut.
+    config.database.durable = database.is_some();
     config.database.url = database.unwrap_or_else(|| format!("sqlite://{}", folder.0.join("shop.db").display()));
     let sink = run::sink().await?;
     let site = storefront::start(world.clone())?;
@@ -60,8 +62,7 @@ pub async fn demo(args: DemoArgs, mut config: Config, database: Option<String>) 
     let key = services.keys.create("demo", &scopes, platform.now()).await?.key;
     let server = app::serve(&services).await?;
     // Jobs run only when the demo says so, for the clock jumps between them.
-    let options =
-        RunnerOptions { tick: Duration::from_millis(20), poll: Duration::from_millis(15), background: false, ..RunnerOptions::default() };
+    let options = RunnerOptions { poll: Duration::from_secs(2), background: false, ..RunnerOptions::default() };
     let runner = Runner::start(platform.clone(), app::jobs(), options).await?;
     let stage = Stage { platform: platform.clone(), url, key: key.clone(), sink: sink.clone(), shop_url: site.url.clone() };
     let outcome = tokio::select! {

@@ -60,10 +60,12 @@ pub struct DatabaseConfig {
     pub url: String,
     pub max_connections: u32,
     pub acquire_timeout_s: u64,
+    /// SQLite: every commit reaches the disk before it is acknowledged. Only a database that may be thrown away should say false.
+    pub durable: bool,
 }
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite://marquee.db".into(), max_connections: 8, acquire_timeout_s: 30 }
+        Self { url: "sqlite://marquee.db".into(), max_connections: 8, acquire_timeout_s: 30, durable: true }
     }
 }
 

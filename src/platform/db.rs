@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
@@ -144,11 +145,15 @@ macro_rules! on {
     };
 }
 
+/// Jobs read whole tables now and then: only what takes longer is worth a warning.
+const SLOW_STATEMENT: Duration = Duration::from_secs(10);
+
 impl Db {
     pub async fn open(config: &DatabaseConfig) -> anyhow::Result<Self> {
         let url = config.url.as_str();
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let options = PgConnectOptions::from_str(url)?.application_name("marquee");
+            let options =
+                PgConnectOptions::from_str(url)?.application_name("marquee").log_slow_statements(log::LevelFilter::Warn, SLOW_STATEMENT);
             let pool = PgPoolOptions::new()
                 .max_connections(config.max_connections)
                 .acquire_timeout(Duration::from_secs(config.acquire_timeout_s))
@@ -164,9 +169,12 @@ impl Db {
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             // FULL: an acknowledged event survives a power cut. Group commits make it cheap.
-            .synchronous(SqliteSynchronous::Full)
+            .synchronous(if config.durable { SqliteSynchronous::Full } else { SqliteSynchronous::Off })
             .busy_timeout(Duration::from_secs(10))
             .foreign_keys(true)
+            // Rows come from the connection's thread through a channel; a short one makes the two threads wait for each other.
+            .row_buffer_size(1_024)
+            .log_slow_statements(log::LevelFilter::Warn, SLOW_STATEMENT)
             .pragma("cache_size", "-65536")
             .pragma("temp_store", "memory")
             .pragma("mmap_size", "268435456")

@@ -33,8 +33,10 @@ const CHUNK: usize = 500;
 const COMMIT: usize = 50;
 /// A nightly training is left out while the facts have grown by less than this share, for at most so many days: newest events are folded
 /// in when a choice is made, so what would be learned anew is little.
-const RETRAIN_SHARE: f64 = 0.03;
+const RETRAIN_SHARE: f64 = 0.05;
 const RETRAIN_DAYS: i64 = 7;
+/// The offline measurement trains a second time, on a part of the facts; what it says changes slowly, so a measurement this young is kept.
+const MEASURE_DAYS: i64 = 7;
 /// People per job run; larger shops are sharded.
 const SHARD: i64 = 50_000;
 /// Picks per person in the table.
@@ -48,28 +50,36 @@ pub async fn train(platform: Platform, context: JobContext) -> anyhow::Result<Va
     let as_of = context.scheduled_at;
     embed::embed_all(&platform, &context).await?;
     let params: Params = setting::get_or_default(&platform.db, PARAMS_SETTING).await?;
-    if context.args.get("force") != Some(&Value::Bool(true))
-        && let Some(why) = still_fresh(&platform, &params, as_of).await?
+    let forced = context.args.get("force") == Some(&Value::Bool(true));
+    // A model of other parameters says nothing about this one.
+    let newest = store::latest_info(&platform.db, KIND).await?.filter(|_| !forced);
+    let newest = newest.filter(|m| serde_json::to_value(params).is_ok_and(|p| m.params.0 == p));
+    if let Some(newest) = &newest
+        && let Some(why) = still_fresh(&platform, newest, as_of).await?
     {
         return Ok(json!({ "trained": false, "why": why }));
     }
+    let measured = newest.as_ref().and_then(|m| Measured::of(m, as_of));
     let world = World::load(&platform, as_of).await?;
     if world.data.is_empty() {
         return Ok(json!({ "trained": false, "why": "nobody has looked at or bought anything yet" }));
     }
     context.progress.total(params.als.epochs as i64);
     let (progress, started) = (context.progress.clone(), Instant::now());
-    let (bytes, report, counts) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let report = world.evaluate(as_of, &params);
+    let (bytes, measured, counts) = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        let measured = match measured {
+            Some(measured) => measured,
+            None => Measured { as_of, offline: serde_json::to_value(world.evaluate(as_of, &params))? },
+        };
         let index = Some(&world.shop.index as &dyn super::ranker::TextIndex);
         let ranker = Ranker::train(&world.data, &world.shop.side, index, as_of.micros(), &params, |_| progress.add(1));
         let counts = (world.data.people.len(), world.data.items.len(), world.data.len());
-        Ok((artifact::to_bytes(&ranker, &world.data.items)?, report, counts))
+        Ok((artifact::to_bytes(&ranker, &world.data.items)?, measured, counts))
     })
     .await??;
     let metrics = json!({
         "people": counts.0, "products": counts.1, "interactions": counts.2,
-        "seconds": started.elapsed().as_secs_f64(), "offline": report,
+        "seconds": started.elapsed().as_secs_f64(), "offline": measured.offline, "measured_as_of": measured.as_of,
     });
     let now = platform.now();
     let mut tx = platform.db.begin().await?;
@@ -80,11 +90,25 @@ pub async fn train(platform: Platform, context: JobContext) -> anyhow::Result<Va
     Ok(json!({ "trained": true, "model": id, "metrics": metrics }))
 }
 
-/// Why the newest model is still good enough, or `None` where it is not.
-async fn still_fresh(platform: &Platform, params: &Params, as_of: Timestamp) -> anyhow::Result<Option<String>> {
-    let Some(newest) = store::latest_info(&platform.db, KIND).await? else { return Ok(None) };
-    let same = newest.params.0 == serde_json::to_value(params)?;
-    let (Some(known), true) = (newest.metrics.0["interactions"].as_f64(), same) else { return Ok(None) };
+/// What the offline measurement said, and of which time.
+struct Measured {
+    as_of: Timestamp,
+    offline: Value,
+}
+
+impl Measured {
+    /// A model's measurement, where it is young enough to be kept for the next.
+    fn of(model: &store::ModelInfo, as_of: Timestamp) -> Option<Self> {
+        let metrics = &model.metrics.0;
+        let at: Timestamp = serde_json::from_value(metrics["measured_as_of"].clone()).ok()?;
+        let young = (0..MEASURE_DAYS * DAY_US).contains(&as_of.since(at));
+        (young && !metrics["offline"].is_null()).then(|| Self { as_of: at, offline: metrics["offline"].clone() })
+    }
+}
+
+/// Why the newest model (of the same parameters) is still good enough, or `None` where it is not.
+async fn still_fresh(platform: &Platform, newest: &store::ModelInfo, as_of: Timestamp) -> anyhow::Result<Option<String>> {
+    let Some(known) = newest.metrics.0["interactions"].as_f64() else { return Ok(None) };
     let age_days = (as_of.micros() - newest.as_of.micros()) / DAY_US;
     if !(0..RETRAIN_DAYS).contains(&age_days) {
         return Ok(None);

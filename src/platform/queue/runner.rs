@@ -30,7 +30,7 @@ const MAX_ERROR_CHARS: usize = 2_000;
 pub struct RunnerOptions {
     /// How often the table is looked at.
     pub tick: Duration,
-    /// How often workers ask for tickets.
+    /// How often workers ask for tickets that another process laid down (they hear of their own process's at once).
     pub poll: Duration,
     /// Whether this runner fires cron patterns (several may: rows are unique).
     pub cron: bool,
@@ -40,7 +40,7 @@ pub struct RunnerOptions {
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { tick: Duration::from_millis(500), poll: Duration::from_millis(200), cron: true, background: true }
+        Self { tick: Duration::from_millis(500), poll: Duration::from_millis(500), cron: true, background: true }
     }
 }
 
@@ -137,7 +137,8 @@ impl Runner {
             if store::open(&self.shared.platform.db, self.shared.platform.now()).await? == 0 {
                 return Ok(());
             }
-            let _ = tokio::time::timeout(Duration::from_millis(20), self.shared.finished.notified()).await;
+            // Whatever ends here says so; the rest is for other processes' runs.
+            let _ = tokio::time::timeout(Duration::from_millis(200), self.shared.finished.notified()).await;
         }
     }
 
