@@ -159,13 +159,17 @@ both_engines!(training_waits_for_facts_to_grow, |shop| {
     let train = async |at: Timestamp| train::train(platform.clone(), context(json!({}), at)).await.expect("runs");
     let done = train(START.plus_days(1)).await;
     assert_eq!(done["trained"], json!(false), "nothing has happened: {done}");
-    for p in 0..12 {
+    for p in 0..24 {
         buy(&platform, world.people[p], world.products["Music-3"], START.plus_secs(60)).await;
     }
     let done = train(START.plus_days(1)).await;
-    assert_eq!(done["trained"], json!(true), "12 facts on 360 are more than 3 %: {done}");
+    assert_eq!(done["trained"], json!(true), "24 facts on 360 are more than 5 %: {done}");
+    assert!(done["metrics"]["offline"].is_object(), "{done}");
+    assert_eq!(done["metrics"]["measured_as_of"], json!(START), "a measurement of yesterday is good enough");
     assert_eq!(train(START.plus_days(7)).await["trained"], json!(false));
-    assert_eq!(train(START.plus_days(8)).await["trained"], json!(true), "a week is long");
+    let done = train(START.plus_days(8)).await;
+    assert_eq!(done["trained"], json!(true), "a week is long");
+    assert_eq!(done["metrics"]["measured_as_of"], json!(START.plus_days(8)));
 });
 
 both_engines!(picks_follow_people_with_news_alone, |shop| {
