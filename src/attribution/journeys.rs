@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-/// A key's place in [`Journeys::keys`].
+/// A key's place in [`Journeys::names`].
 pub type Key = u32;
 
 /// One distinct path.
