@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one file per slice. Tests that need a database run on SQLite and on Postgres.
 
+mod accounts;
 mod adserver;
 mod support;
 
