@@ -290,13 +290,13 @@ fn dress(spec: &Spec, svg: String, class: &str) -> String {
     let mut svg =
         svg.replace(&hex(TEXT_INK), "var(--soft)").replace(&hex(GRID_INK), "var(--line)").replace(&hex(AXIS_INK), "var(--line-strong)");
     let mut defs = String::new();
-    for k in 0..spec.series.len() {
+    for (k, dash) in DASHES.iter().enumerate().take(spec.series.len()) {
         let (ink, token) = (hex(series_ink(k)), format!("var(--series-{})", k + 1));
-        if spec.kind == Kind::Line && !DASHES[k].is_empty() {
+        if spec.kind == Kind::Line && !dash.is_empty() {
             // Only the line is dashed; a marker's own strokes are single lines.
             svg = svg.replace(
                 &format!("<polyline fill=\"none\" opacity=\"1\" stroke=\"{ink}\""),
-                &format!("<polyline fill=\"none\" opacity=\"1\" stroke-dasharray=\"{}\" stroke=\"{token}\"", DASHES[k]),
+                &format!("<polyline fill=\"none\" opacity=\"1\" stroke-dasharray=\"{}\" stroke=\"{token}\"", dash),
             );
         }
         if spec.kind == Kind::Bars && k > 0 {
