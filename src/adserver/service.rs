@@ -103,7 +103,7 @@ impl AdServer {
     }
 
     /// Loads a new snapshot where something changed since the last. People change all the time, and are read anew only every
-    /// [`PEOPLE_REFRESH`] (`at_once`: now). Requests go on meanwhile from the old one. True where a new one was loaded.
+    /// 30 seconds (`at_once`: now). Requests go on meanwhile from the old one. True where a new one was loaded.
     pub async fn refresh(&self, at_once: bool) -> anyhow::Result<bool> {
         let mut loaded = self.loaded.lock().await;
         let now = self.platform.now();
