@@ -79,6 +79,9 @@ pub async fn demo(args: DemoArgs, mut config: Config, database: Option<String>) 
     }
     if !args.once {
         eprintln!("{}", invitation(&stage, &database));
+        if let Some(link) = services.ui.accounts.set_up_link().await? {
+            eprintln!("The pages: make yourself an account at {link}");
+        }
         stay_up(&platform, clock).await?;
     }
     server.handle.stop(false).await;
