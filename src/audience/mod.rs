@@ -4,11 +4,13 @@
 //! condition per dialect. [`count`] and [`sample`] ask it at once; [`snapshot`] writes its members down, in pieces, and can be resumed.
 
 mod api;
+mod bounded;
 mod compile;
 mod describe;
 mod fold;
 mod jobs;
 mod limits;
+mod overview;
 pub mod rule;
 mod service;
 mod sql;
@@ -20,12 +22,14 @@ use crate::job;
 use crate::platform::queue::JobSpec;
 
 pub use api::openapi;
+pub use bounded::{Counted, count_within, overlap_within};
 pub use compile::{Compiled, Resolved};
 pub use fold::fold;
+pub use overview::{Overview, curves, overview};
 pub use rule::{Rule, RuleError};
 pub use service::{
     AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, count, create, delete, find, get, latest_snapshot,
-    list, matching, members, overlap, resolve, sample, sizes, snapshot, update,
+    list, matching, members, names, overlap, resolve, sample, sizes, snapshot, update,
 };
 pub use sql::Bind;
 pub use store::forget_people;

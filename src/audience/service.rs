@@ -194,6 +194,10 @@ pub async fn delete(db: &Db, id: SegmentId) -> Result<(), AudienceError> {
             return Err(AudienceError::Used(format!("the segment “{}” names it", user.key)));
         }
     }
+    let campaigns = store::campaigns(db, id).await?;
+    if !campaigns.is_empty() {
+        return Err(AudienceError::Used(format!("campaigns use it: {}", campaigns.join(", "))));
+    }
     for snapshot in store::all_of(db, id).await? {
         drop_members(db, snapshot.id).await?;
     }
@@ -207,7 +211,8 @@ pub async fn delete(db: &Db, id: SegmentId) -> Result<(), AudienceError> {
     }
 }
 
-fn names(rule: &Rule, segment: &Segment) -> bool {
+/// Whether a rule names a segment, by key or id.
+pub fn names(rule: &Rule, segment: &Segment) -> bool {
     match rule {
         Rule::InSegment(s) => s.segment == segment.key || s.segment == segment.id.to_string(),
         Rule::All { of } | Rule::Any { of } => of.iter().any(|r| names(r, segment)),

@@ -84,6 +84,14 @@ pub(super) async fn delete(tx: &mut Tx, id: SegmentId) -> sqlx::Result<bool> {
     })
 }
 
+// A foreign key guards this; asked first, because members go in pieces before the segment itself does.
+const CAMPAIGNS: &str = "SELECT name FROM campaign WHERE segment_id = $1 ORDER BY id LIMIT 5";
+
+/// Names of campaigns that use a segment.
+pub(super) async fn campaigns(db: &Db, id: SegmentId) -> sqlx::Result<Vec<String>> {
+    read!(*db, |c| sqlx::query_scalar::<_, String>(CAMPAIGNS).bind(id).fetch_all(c).await)
+}
+
 const SNAPSHOT: &str = snapshot_columns!("WHERE id = $1");
 const BUILDING: &str =
     snapshot_columns!("WHERE segment_id = $1 AND rule_version = $2 AND taken_at = $3 AND status = 'building' ORDER BY id LIMIT 1");
@@ -197,15 +205,20 @@ pub(super) async fn matching(db: &Db, rule: &Compiled, after: PersonId, limit: i
     Ok(rows.into_iter().map(|r| r.0).collect())
 }
 
-/// How many living people match, of how many.
+/// The question how many living people match.
+pub(super) fn count_text(rule: &Compiled) -> Compiled {
+    Compiled { condition: format!("SELECT COUNT(*) FROM person p WHERE {}", rule.condition), binds: rule.binds.clone() }
+}
+
+/// How many living people match.
 pub(super) async fn count(db: &Db, rule: &Compiled) -> sqlx::Result<i64> {
-    let text = format!("SELECT COUNT(*) FROM person p WHERE {}", rule.condition);
-    let rows: Vec<(i64,)> = ask!(db, (i64,), text, &rule.binds)?;
+    let question = count_text(rule);
+    let rows: Vec<(i64,)> = ask!(db, (i64,), question.condition, &question.binds)?;
     Ok(rows.first().map_or(0, |r| r.0))
 }
 
-/// Which of two rules hold for how many people: (first only, second only, both).
-pub(super) async fn overlap(db: &Db, first: &Compiled, second: &Compiled) -> sqlx::Result<(i64, i64, i64)> {
+/// The question which of two rules hold for how many people: first only, second only, both.
+pub(super) fn overlap_text(first: &Compiled, second: &Compiled) -> Compiled {
     let binds: Vec<Bind> = first.binds.iter().chain(&second.binds).cloned().collect();
     let moved = shift(&second.condition, first.binds.len());
     let text = format!(
@@ -213,7 +226,13 @@ pub(super) async fn overlap(db: &Db, first: &Compiled, second: &Compiled) -> sql
          FROM (SELECT ({}) AS a, ({moved}) AS b FROM person p) q",
         first.condition
     );
-    let rows: Vec<(i64, i64, i64)> = ask!(db, (i64, i64, i64), text, &binds)?;
+    Compiled { condition: text, binds }
+}
+
+/// Which of two rules hold for how many people: (first only, second only, both).
+pub(super) async fn overlap(db: &Db, first: &Compiled, second: &Compiled) -> sqlx::Result<(i64, i64, i64)> {
+    let question = overlap_text(first, second);
+    let rows: Vec<(i64, i64, i64)> = ask!(db, (i64, i64, i64), question.condition, &question.binds)?;
     Ok(rows.first().copied().unwrap_or_default())
 }
 

@@ -12,6 +12,7 @@ mod nav;
 mod page;
 mod route;
 mod settings;
+mod start;
 pub mod table;
 mod ui;
 pub mod words;
@@ -28,7 +29,7 @@ use crate::platform::http::ApiError;
 
 /// Every page and form of the UI with what it needs. Nothing else mounts pages; a generated test asks each as every role.
 pub fn table() -> Vec<Route> {
-    [home::routes(), account::routes(), jobs::routes(), settings::routes()].concat()
+    [home::routes(), account::routes(), jobs::routes(), settings::routes(), start::routes()].concat()
 }
 
 /// Mounts assets and pages.
