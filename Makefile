@@ -23,7 +23,7 @@ check: ## format, clippy and the tests that need no server: under a minute when 
 test: ## everything that CI runs: format, clippy as errors, tests on both engines, docs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	scripts/with-postgres $(CARGO) test --all-targets
+	scripts/with-postgres scripts/with-browser $(CARGO) test --all-targets
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --lib
 
 fmt: ## format the code

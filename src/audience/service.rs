@@ -1,6 +1,6 @@
 //! What can be done with segments, and in which order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::platform::db::Db;
 use crate::platform::http::ApiError;
 use crate::platform::ids::{PersonId, SegmentId, SnapshotId};
 
-use super::compile::Resolved;
+use super::compile::{Compiled, Resolved};
 use super::rule::{Rule, RuleError, wrong};
 use super::store;
 
@@ -20,6 +20,8 @@ const MAX_RESOLVED_NODES: usize = 600;
 const MAX_INLINE_DEPTH: usize = 5;
 /// Members written in one transaction: some 15 ms on SQLite.
 const MEMBERS_PER_CHUNK: i64 = 2_000;
+/// Ids read at once: Postgres evaluates a rule over events as a whole, so asking anew for each chunk would cost that many times as much.
+const MEMBERS_PER_READ: i64 = 200_000;
 /// Complete snapshots whose members are kept; also those taken less than [`KEEP_US`] before the newest, because a run may still read them.
 const KEEP_SNAPSHOTS: usize = 3;
 const KEEP_US: i64 = 2 * DAY_US;
@@ -358,20 +360,20 @@ pub async fn snapshot(platform: &Platform, segment_id: SegmentId, as_of: Timesta
     let mut tx = db.begin().await?;
     let started = store::start(&mut tx, segment_id, segment.version, as_of, platform.now()).await?;
     tx.commit().await?;
-    let mut cursor = started.cursor_person_id;
+    let mut walk = Walk { db: db.clone(), rule, cursor: started.cursor_person_id, ahead: VecDeque::new() };
     loop {
-        let people = store::matching(db, &rule, cursor, MEMBERS_PER_CHUNK).await?;
+        let from = walk.cursor;
+        let people = walk.next(MEMBERS_PER_CHUNK).await?;
         let Some(last) = people.last().copied() else { break };
         let mut tx = db.begin().await?;
-        if store::add(&mut tx, started.id, cursor, &people, last).await? {
+        if store::add(&mut tx, started.id, from, &people, last).await? {
             tx.commit().await?;
-            cursor = last;
             continue;
         }
         // Another worker goes on with the same snapshot: look how far it is.
         tx.rollback().await?;
         match store::snapshot(db, started.id).await? {
-            Some(row) if row.status == "building" => cursor = row.cursor_person_id,
+            Some(row) if row.status == "building" => walk.go_on_from(row.cursor_person_id),
             _ => break,
         }
     }
@@ -412,11 +414,38 @@ async fn drop_members(db: &Db, snapshot: SnapshotId) -> Result<(), AudienceError
     }
 }
 
-/// The people of a segment as of a moment, with ids above `after`, in order of id: what a snapshot would hold, without writing one.
-pub async fn matching(db: &Db, segment: SegmentId, as_of: Timestamp, after: PersonId, limit: i64) -> Result<Vec<PersonId>, AudienceError> {
+/// The people of a segment as of a moment, in order of id: what a snapshot would hold, without writing one.
+pub async fn walk(db: &Db, segment: SegmentId, as_of: Timestamp) -> Result<Walk, AudienceError> {
     let key = get(db, segment).await?.key;
     let rule = resolve(db, &Rule::InSegment(super::rule::InSegment { segment: key })).await?.compile(db.dialect(), as_of);
-    Ok(store::matching(db, &rule, after, limit).await?)
+    Ok(Walk { db: db.clone(), rule, cursor: PersonId(0), ahead: VecDeque::new() })
+}
+
+/// Goes through the people who match a rule, reading far ahead of what is taken.
+pub struct Walk {
+    db: Db,
+    rule: Compiled,
+    /// The last one taken.
+    cursor: PersonId,
+    ahead: VecDeque<PersonId>,
+}
+
+impl Walk {
+    /// The next people, at most `limit`; empty at the end.
+    pub async fn next(&mut self, limit: i64) -> Result<Vec<PersonId>, AudienceError> {
+        if self.ahead.is_empty() {
+            self.ahead = store::matching(&self.db, &self.rule, self.cursor, MEMBERS_PER_READ).await?.into();
+        }
+        let n = usize::try_from(limit).unwrap_or(0).min(self.ahead.len());
+        let people: Vec<PersonId> = self.ahead.drain(..n).collect();
+        self.cursor = people.last().copied().unwrap_or(self.cursor);
+        Ok(people)
+    }
+    /// Forgets what was read ahead.
+    fn go_on_from(&mut self, cursor: PersonId) {
+        self.ahead.clear();
+        self.cursor = cursor;
+    }
 }
 
 /// The newest complete snapshot.

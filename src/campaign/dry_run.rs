@@ -170,15 +170,16 @@ pub async fn dry_run(platform: &Platform, id: CampaignId, sample: usize) -> Resu
     let mut shown: HashMap<ProductId, i64> = HashMap::new();
     let mut named: Vec<Draft> = Vec::new();
     let mut money = Moments::default();
-    let mut after = PersonId(0);
+    let mut walk = audience::walk(db, campaign.plan.segment, now).await.map_err(anyhow::Error::from)?;
     loop {
-        let people = audience::matching(db, campaign.plan.segment, now, after, PAGE).await.map_err(anyhow::Error::from)?;
-        let Some(last) = people.last().copied() else { break };
+        let people = walk.next(PAGE).await.map_err(anyhow::Error::from)?;
+        if people.is_empty() {
+            break;
+        }
         if report.audience >= MAX_PEOPLE {
             report.partial = true;
             break;
         }
-        after = last;
         let drafts = draft::page(platform, &campaign, &policy, &shelf, &people, run_at, at).await?;
         let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
         let spent = revenue(platform, &reached, now.plus_us(-campaign.window_us()), now).await?;

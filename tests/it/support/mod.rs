@@ -1,6 +1,7 @@
 //! What integration tests share: a fresh shop on either engine, and where the real data lies.
 
 pub mod browser;
+pub mod chrome;
 pub mod server;
 
 use std::path::PathBuf;
