@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::report_store::{self, QUARTER_US};
 use crate::platform::clock::Timestamp;
 use crate::platform::db::Db;
-use crate::platform::ids::CampaignId;
+use crate::platform::ids::{CampaignId, SegmentId};
 use crate::touches::TouchChannel;
 
 /// Key of what touches carry nothing for.
@@ -129,11 +129,14 @@ impl std::str::FromStr for By {
     }
 }
 
-/// Looks into one campaign or channel: everything else becomes the row `elsewhere`, so that sums still equal the orders.
+/// Looks into one campaign, one channel, the campaigns to one segment: everything else becomes the row `elsewhere`, so that sums still equal
+/// the orders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Within {
     pub campaign: Option<CampaignId>,
     pub channel: Option<TouchChannel>,
+    /// The segment that campaigns speak to.
+    pub segment: Option<SegmentId>,
 }
 
 impl Within {
@@ -141,7 +144,8 @@ impl Within {
     pub(super) fn condition(self) -> Option<String> {
         let campaign = self.campaign.map(|id| format!("c.campaign_id = {}", id.0));
         let channel = self.channel.map(|channel| format!("c.channel = '{}'", channel.as_str()));
-        let parts: Vec<String> = campaign.into_iter().chain(channel).collect();
+        let segment = self.segment.map(|id| format!("c.campaign_id IN (SELECT s.id FROM campaign s WHERE s.segment_id = {})", id.0));
+        let parts: Vec<String> = campaign.into_iter().chain(channel).chain(segment).collect();
         (!parts.is_empty()).then(|| parts.join(" AND "))
     }
     /// The SQL of a grouping's key, as text and never NULL. `at`: the column of the time that counts.
@@ -173,7 +177,7 @@ mod tests {
 
     #[test]
     fn what_lies_outside_has_a_key_of_its_own() {
-        let within = Within { campaign: Some(CampaignId(3)), channel: Some(TouchChannel::Email) };
+        let within = Within { campaign: Some(CampaignId(3)), channel: Some(TouchChannel::Email), segment: None };
         assert_eq!(
             within.key(By::Variant, "o.placed_at"),
             "CASE WHEN c.campaign_id = 3 AND c.channel = 'email' THEN COALESCE(CAST(c.variant_id AS TEXT), 'none') ELSE 'elsewhere' END"

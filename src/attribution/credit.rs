@@ -11,7 +11,8 @@ use crate::platform::ids::{OrderId, PersonId};
 use crate::platform::queue::JobContext;
 use crate::platform::{Platform, setting};
 
-use super::model::{self, Contact, HALF_LIFE_US};
+use super::model::{self, Contact, HALF_LIFE_US, Model};
+use super::rollup::Reading;
 use super::store::{self, CreditRow, OrderRow, Since, TouchRow};
 
 /// Orders looked at in one piece; each piece is one short transaction.
@@ -27,14 +28,24 @@ const OVERLAP_US: i64 = 10 * MINUTE_US;
 pub struct AttributionSetting {
     /// Half-life of the time-decay model, in days.
     pub half_life_days: f64,
+    /// The model that pages and reports take where none is named.
+    pub model: Model,
+    /// Whether human opens and viewable banners without a click count there.
+    pub view_through: bool,
 }
 impl Default for AttributionSetting {
     fn default() -> Self {
-        Self { half_life_days: 7.0 }
+        Self { half_life_days: 7.0, model: Model::Last, view_through: false }
     }
 }
 impl AttributionSetting {
     pub const KEY: &'static str = "attribution";
+
+    /// How sums that were added up ahead are read: a model that learns is no sum, so the last touch stands for it.
+    pub fn reading(self) -> Reading {
+        let model = if self.model.learns() { Model::Last } else { self.model };
+        Reading { model, view_through: self.view_through }
+    }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "clamped to whole microseconds of a few years")]
     fn half_life_us(self) -> i64 {
@@ -210,6 +221,8 @@ fn credit(order: &OrderRow, touches: &[TouchRow], half_life_us: i64) -> Vec<Cred
             time_decay_minor: decay[i],
             position_minor: position[i],
             earned_at: *earned_at,
+            placed_at: order.placed_at,
+            currency: order.currency.clone(),
         }));
     }
     rows

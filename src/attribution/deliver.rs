@@ -59,6 +59,9 @@ pub struct Delivery {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub starts_at: Option<Timestamp>,
+    /// Nothing is due while it rests. What was missed is not made up for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
 }
 
 /// Setting `attribution.deliveries`.
@@ -88,9 +91,13 @@ impl Deliveries {
                 return Err(ReportError::invalid("name", format!("two deliveries are called “{}”", self.0[at].name)));
             }
             let delivery = &mut self.0[at];
-            delivery.check(platform).await?;
             let before = old.0.iter().find(|d| d.name == delivery.name);
-            delivery.starts_at = Some(before.and_then(|d| d.starts_at).unwrap_or(now));
+            // What was found well is not asked again: a report may take its time.
+            if before.is_none_or(|old| !old.asks_the_same(delivery)) {
+                delivery.check(platform).await?;
+            }
+            let resumed = before.is_some_and(|old| old.paused && !delivery.paused);
+            delivery.starts_at = Some(before.and_then(|d| d.starts_at).filter(|_| !resumed).unwrap_or(now));
         }
         let mut tx = platform.db.begin().await?;
         setting::put(&mut tx, KEY, &self, now).await?;
@@ -100,6 +107,11 @@ impl Deliveries {
 }
 
 impl Delivery {
+    fn asks_the_same(&self, other: &Delivery) -> bool {
+        let bare = |d: &Delivery| Delivery { starts_at: None, paused: false, ..d.clone() };
+        bare(self) == bare(other)
+    }
+
     async fn check(&self, platform: &Platform) -> Result<(), ReportError> {
         let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
         if self.name.is_empty() || self.name.len() > 60 || !self.name.chars().all(named) {
@@ -133,6 +145,9 @@ impl Delivery {
 
     /// The last time at or before now at which it was due, where that lies after what was delivered.
     fn due(&self, platform: &Platform, delivered: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+        if self.paused {
+            return None;
+        }
         let mut after = delivered.max(self.starts_at)?;
         let mut due = None;
         // A pattern that fires each minute over a year of silence still ends.
@@ -187,6 +202,25 @@ pub async fn deliver_due(platform: &Platform) -> anyhow::Result<Delivered> {
         }
     }
     Ok(done)
+}
+
+/// Delivers one now, whether it is due or rests; its schedule goes on as before. `None`: there is none of that name.
+pub async fn deliver_now(platform: &Platform, name: &str) -> anyhow::Result<Option<String>> {
+    let found = Deliveries::load(&platform.db).await?.0.into_iter().find(|d| d.name == name);
+    let Some(delivery) = found else { return Ok(None) };
+    let now = platform.now();
+    let detail = deliver(platform, &delivery, now).await?;
+    let mut tx = platform.db.begin().await?;
+    note(&mut tx, name, now, now, &detail).await?;
+    tx.commit().await?;
+    Ok(Some(detail))
+}
+
+const LAST_OF_ALL: &str = "SELECT name, MAX(delivered_at) FROM report_delivery GROUP BY name";
+/// When each was last delivered.
+pub async fn last_delivered(db: &Db) -> sqlx::Result<std::collections::HashMap<String, Timestamp>> {
+    let rows: Vec<(String, Timestamp)> = read!(*db, |c| sqlx::query_as(LAST_OF_ALL).fetch_all(c).await)?;
+    Ok(rows.into_iter().collect())
 }
 
 async fn note(tx: &mut Tx, name: &str, due: Timestamp, now: Timestamp, detail: &str) -> sqlx::Result<()> {

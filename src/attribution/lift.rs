@@ -17,7 +17,7 @@
 //! close to normal only with enough buyers, so no interval is given (it is infinite) before each arm has [`MIN_PEOPLE`] people, nor the
 //! always-valid one before each has [`MIN_ACTIVE`] people with an outcome.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use statrs::distribution::{ContinuousCDF as _, Normal, StudentsT};
 use utoipa::ToSchema;
 
@@ -43,7 +43,7 @@ pub struct Outcome {
 
 /// What was measured. Amounts are in the unit of the outcome (minor units of money, visits, days). An infinite bound (null in JSON) means that
 /// nothing can be said yet.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Lift {
     pub n_treated: usize,
     pub n_held: usize,
@@ -55,10 +55,14 @@ pub struct Lift {
     /// Effect per person × people treated.
     pub incremental_total: f64,
     /// 95 % interval of `incremental_total`, for one look at a time fixed beforehand.
+    #[serde(deserialize_with = "no_lower")]
     pub ci95_low: f64,
+    #[serde(deserialize_with = "no_upper")]
     pub ci95_high: f64,
     /// 95 % interval of `incremental_total` that may be watched daily.
+    #[serde(deserialize_with = "no_lower")]
     pub always_valid_low: f64,
+    #[serde(deserialize_with = "no_upper")]
     pub always_valid_high: f64,
     /// Two-sided, of Welch's test.
     pub p_value: f64,
@@ -70,6 +74,7 @@ pub struct Lift {
     pub theta: f64,
     pub variance_removed: f64,
     /// The effect per person that 80 % of such experiments would find.
+    #[serde(deserialize_with = "no_upper")]
     pub detectable_effect: f64,
     /// The effect per person that it should be able to find: 10 % of what people held out do.
     pub target_effect: f64,
@@ -79,6 +84,14 @@ pub struct Lift {
     pub people_needed: Option<u64>,
     /// The same, beyond those already in.
     pub more_people_needed: Option<u64>,
+}
+
+/// JSON has no infinity: a missing bound is written as null.
+fn no_lower<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NEG_INFINITY))
+}
+fn no_upper<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::INFINITY))
 }
 
 impl Lift {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::campaign::{self, CampaignError, GoalKind};
@@ -29,7 +29,7 @@ pub enum MeasureError {
 }
 
 /// Lift in one unit.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct LiftIn {
     /// A currency (amounts are in its minor units), `people` (who visited), `days` (active) or `shares`.
     pub unit: String,
@@ -40,7 +40,7 @@ pub struct LiftIn {
 }
 
 /// A measured lift, and the question that it answers.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MeasuredLift {
     #[schema(value_type = Option<String>)]
     pub campaign: Option<CampaignId>,

@@ -13,6 +13,7 @@ mod deliver;
 mod engagement;
 mod funnel;
 pub mod journeys;
+mod kept;
 mod learned;
 pub mod lift;
 pub mod markov;
@@ -25,6 +26,7 @@ mod period;
 mod question;
 pub mod report;
 mod report_store;
+pub mod rollup;
 pub mod shapley;
 mod sheet;
 mod store;
@@ -39,9 +41,10 @@ pub use api::openapi;
 pub use by::{By, Within};
 pub use cohorts::{Cohort, CohortCell, CohortReport, cohorts};
 pub use credit::{AttributionSetting, Pass, rebuild, update};
-pub use deliver::{Deliveries, Delivery, Destination, deliver_due};
+pub use deliver::{Deliveries, Delivery, Destination, deliver_due, deliver_now, last_delivered};
 pub use engagement::{EngagementReport, EngagementRow, PeopleIn, engagement};
 pub use funnel::{FunnelReport, FunnelRow, funnel};
+pub use kept::{KeptLift, best_lifts, keep_lifts, kept_lift, kept_lifts, kept_lifts_of};
 pub use learned::Learned;
 pub use lift::Lift;
 pub use measure::{LiftIn, MeasureError, MeasuredLift, campaign_lift, global_lift, lift as measured_lift};
@@ -61,5 +64,5 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    vec![job!("attribution.credit", credit::job), job!("attribution.deliver", deliver::job)]
+    vec![job!("attribution.credit", credit::job), job!("attribution.deliver", deliver::job), job!("attribution.rollup", rollup::job), job!("attribution.lift", kept::job)]
 }

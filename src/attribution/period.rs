@@ -101,6 +101,12 @@ impl Periods {
     pub fn sql(&self, column: &str) -> String {
         tree(column, &self.bounds.iter().map(|b| b.0).collect::<Vec<_>>(), 0, self.count())
     }
+    /// As [`Periods::sql`], with days since 1970-01-01 of each period's first day in place of indices.
+    pub fn sql_first_days(&self, column: &str) -> String {
+        let bounds: Vec<i64> = self.bounds.iter().map(|b| b.0).collect();
+        let first = |i: usize| self.first_days[i].signed_duration_since(NaiveDate::default()).num_days().to_string();
+        tree_of(column, &bounds, 0, self.count(), &first)
+    }
     /// For each period its index in coarser ones that cover it, as SQL over an index of these.
     pub fn sql_within(&self, index: &str, coarser: &Periods) -> String {
         let mut firsts: Vec<i64> =
@@ -112,11 +118,14 @@ impl Periods {
 
 /// The place of `column` among ascending bounds, between `low` and `high`, as nested comparisons.
 fn tree(column: &str, bounds: &[i64], low: usize, high: usize) -> String {
+    tree_of(column, bounds, low, high, &|i| i.to_string())
+}
+fn tree_of(column: &str, bounds: &[i64], low: usize, high: usize, leaf: &dyn Fn(usize) -> String) -> String {
     if high - low <= 1 {
-        return low.to_string();
+        return leaf(low);
     }
     let middle = usize::midpoint(low, high);
-    let (left, right) = (tree(column, bounds, low, middle), tree(column, bounds, middle, high));
+    let (left, right) = (tree_of(column, bounds, low, middle, leaf), tree_of(column, bounds, middle, high, leaf));
     format!("CASE WHEN {column} < {} THEN {left} ELSE {right} END", bounds[middle])
 }
 
@@ -158,9 +167,11 @@ mod tests {
     fn the_tree_finds_every_period() {
         let from = Timestamp::from_secs(1_760_000_000);
         let days = Periods::over(from, from.plus_days(40), Unit::Day, chrono_tz::Europe::Berlin);
-        let sql = days.sql("x");
+        let (sql, first_days) = (days.sql("x"), days.sql_first_days("x"));
+        let number = |i: usize| days.first_days[i].signed_duration_since(NaiveDate::default()).num_days();
         for (i, pair) in days.bounds.windows(2).enumerate() {
             assert_eq!(run(&sql, pair[0].0), i);
+            assert_eq!(i64::try_from(run(&first_days, pair[0].0)), Ok(number(i)));
             assert_eq!(run(&sql, pair[1].0 - 1), i);
         }
         let months = Periods::over(days.from(), days.to(), Unit::Month, chrono_tz::Europe::Berlin);

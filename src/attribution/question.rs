@@ -5,13 +5,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::by::{By, Within};
+use super::credit::AttributionSetting;
 use super::model::Model;
 use super::period::Unit;
 use super::report_store::Scope;
+use crate::audience;
 use crate::campaign;
 use crate::platform::clock::{DAY_US, Timestamp};
 use crate::platform::http::ApiError;
-use crate::platform::{Currency, Platform};
+use crate::platform::{Currency, Platform, setting};
 
 /// Most periods that one report holds.
 pub const MAX_PERIODS: i64 = 1_200;
@@ -23,7 +25,7 @@ const MAX_LIMIT: u32 = 1_000;
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportQuery {
-    /// first, last (default), linear, time_decay, position, markov, shapley or shapley_rate.
+    /// first, last, linear, time_decay, position, markov, shapley or shapley_rate; default: the shop's (setting `attribution`), else last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// campaign (default; of paths: channel), channel, product, variant, segment, day, week or month.
@@ -44,7 +46,7 @@ pub struct ReportQuery {
     /// Only this currency (there are no exchange rates in here); default: of attribution and models all, of others the shop's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
-    /// Also count human opens and viewable banners without a click.
+    /// Also count human opens and viewable banners without a click; default: the shop's (setting `attribution`), else not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub view_through: Option<bool>,
     /// Look into one campaign (key or id); what lies outside is one row.
@@ -53,6 +55,9 @@ pub struct ReportQuery {
     /// Look into one channel: email or banner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channel: Option<String>,
+    /// Look into the campaigns that speak to one segment (key or id).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segment: Option<String>,
     /// Paths shown at most (default 50, at most 1,000).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -71,6 +76,8 @@ pub enum ReportError {
     #[error(transparent)]
     Campaign(#[from] campaign::CampaignError),
     #[error(transparent)]
+    Segment(#[from] audience::AudienceError),
+    #[error(transparent)]
     Database(#[from] sqlx::Error),
     #[error("the report could not be written: {0}")]
     Written(String),
@@ -86,6 +93,7 @@ impl From<ReportError> for ApiError {
         match e {
             ReportError::Invalid { field, detail } => Self::invalid(field, detail),
             ReportError::Campaign(e) => e.into(),
+            ReportError::Segment(e) => e.into(),
             ReportError::Database(e) => e.into(),
             ReportError::Written(why) => Self::internal(anyhow::anyhow!(why)),
         }
@@ -140,7 +148,8 @@ impl Question {
     /// Checks what was asked. `by` and the length of the span depend on the report.
     pub(super) async fn read(platform: &Platform, query: &ReportQuery, default_by: By, in_units: bool) -> Result<Self, ReportError> {
         let word = |field: &'static str| move |e: String| ReportError::invalid(field, e);
-        let model = query.model.as_deref().map_or(Ok(Model::Last), str::parse).map_err(word("model"))?;
+        let usual: AttributionSetting = setting::get_or_default(&platform.db, AttributionSetting::KEY).await?;
+        let model = query.model.as_deref().map_or(Ok(usual.model), str::parse).map_err(word("model"))?;
         let by = query.by.as_deref().map_or(Ok(default_by), str::parse).map_err(word("by"))?;
         let unit = query.unit.as_deref().map_or(Ok(Unit::Month), str::parse).map_err(word("unit"))?;
         let time_zone = match &query.time_zone {
@@ -175,8 +184,12 @@ impl Question {
         }
         let limit = query.limit.unwrap_or(50).clamp(1, MAX_LIMIT) as usize;
         let currency = only.unwrap_or(platform.config.shop.currency);
-        let view_through = query.view_through.unwrap_or(false);
-        let within = Within { campaign, channel };
+        let view_through = query.view_through.unwrap_or(usual.view_through);
+        let segment = match &query.segment {
+            Some(name) => Some(audience::find(&platform.db, name).await?.id),
+            None => None,
+        };
+        let within = Within { campaign, channel, segment };
         Ok(Self { model, by, unit, from, to, now, time_zone, only, currency, view_through, within, limit })
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::QueryBuilder;
 
+use super::rollup;
 use crate::platform::clock::Timestamp;
 use crate::platform::db::{Db, Tx};
 use crate::platform::ids::{CampaignId, OrderId, PersonId, ProductId, TouchId, VariantId};
@@ -15,6 +16,7 @@ pub(super) struct OrderRow {
     pub id: OrderId,
     pub person_id: Option<PersonId>,
     pub placed_at: Timestamp,
+    pub currency: String,
     pub net_minor: i64,
     /// Kept out of every figure: not plausible, or only claimed by a page (whose key anybody can read) and not confirmed by the server.
     pub flagged: bool,
@@ -52,12 +54,22 @@ pub(super) struct CreditRow {
     pub time_decay_minor: i64,
     pub position_minor: i64,
     pub earned_at: Timestamp,
+    /// The order's, as they were when this was given.
+    pub placed_at: Timestamp,
+    pub currency: String,
+}
+
+macro_rules! credit_columns {
+    () => {
+        "order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, last_minor, linear_minor, \
+         time_decay_minor, position_minor, earned_at, placed_at, currency"
+    };
 }
 
 macro_rules! orders {
     ($rest:literal) => {
         concat!(
-            "SELECT id, person_id, placed_at, total_minor - refunded_minor AS net_minor, (flag IS NOT NULL OR source = 'page') AS flagged FROM shop_order ",
+            "SELECT id, person_id, placed_at, currency, total_minor - refunded_minor AS net_minor, (flag IS NOT NULL OR source = 'page') AS flagged FROM shop_order ",
             $rest
         )
     };
@@ -138,10 +150,7 @@ pub(super) async fn credit_of(db: &Db, orders: &[OrderId]) -> sqlx::Result<HashM
         return Ok(found);
     }
     let rows = read!(*db, |c| {
-        let mut q = QueryBuilder::new(
-            "SELECT order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, last_minor, \
-             linear_minor, time_decay_minor, position_minor, earned_at FROM credit WHERE order_id IN (",
-        );
+        let mut q = QueryBuilder::new(concat!("SELECT ", credit_columns!(), " FROM credit WHERE order_id IN ("));
         let mut list = q.separated(", ");
         for order in orders {
             list.push_bind(*order);
@@ -155,21 +164,21 @@ pub(super) async fn credit_of(db: &Db, orders: &[OrderId]) -> sqlx::Result<HashM
     Ok(found)
 }
 
-/// Replaces the credit of these orders.
+/// Replaces the credit of these orders, and corrects the rollup by the difference.
 pub(super) async fn replace(tx: &mut Tx, orders: &[OrderId], rows: &[CreditRow], now: Timestamp) -> sqlx::Result<()> {
-    on!(tx, |c| {
+    let zone = rollup::lock(tx).await?;
+    let mut old: Vec<CreditRow> = on!(&mut *tx, |c| {
         let mut q = QueryBuilder::new("DELETE FROM credit WHERE order_id IN (");
         let mut list = q.separated(", ");
         for order in orders {
             list.push_bind(*order);
         }
-        q.push(")");
-        q.build().persistent(false).execute(&mut *c).await?;
-        for chunk in rows.chunks(500) {
-            let mut q = QueryBuilder::new(
-                "INSERT INTO credit (order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, \
-                 last_minor, linear_minor, time_decay_minor, position_minor, earned_at, computed_at) ",
-            );
+        q.push(concat!(") RETURNING ", credit_columns!()));
+        q.build_query_as::<CreditRow>().persistent(false).fetch_all(&mut *c).await
+    })?;
+    for chunk in rows.chunks(500) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new(concat!("INSERT INTO credit (", credit_columns!(), ", computed_at) "));
             q.push_values(chunk, |mut row, r| {
                 row.push_bind(r.order_id)
                     .push_bind(r.view_through)
@@ -185,12 +194,34 @@ pub(super) async fn replace(tx: &mut Tx, orders: &[OrderId], rows: &[CreditRow],
                     .push_bind(r.time_decay_minor)
                     .push_bind(r.position_minor)
                     .push_bind(r.earned_at)
+                    .push_bind(r.placed_at)
+                    .push_bind(r.currency.as_str())
                     .push_bind(now);
             });
-            q.build().persistent(false).execute(&mut *c).await?;
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    let Some(zone) = zone else { return Ok(()) };
+    old.sort_by_key(|r| (r.order_id, r.view_through, r.position));
+    let differences: Vec<_> = old.iter().map(|r| r.delta(-1)).chain(rows.iter().map(|r| r.delta(1))).collect();
+    rollup::credit_changed(tx, &differences, zone).await
+}
+
+impl CreditRow {
+    fn delta(&self, sign: i64) -> rollup::CreditDelta<'_> {
+        rollup::CreditDelta {
+            sign,
+            order_id: self.order_id,
+            placed_at: self.placed_at,
+            currency: &self.currency,
+            view_through: self.view_through,
+            campaign_id: self.campaign_id,
+            variant_id: self.variant_id,
+            product_id: self.product_id,
+            channel: &self.channel,
+            minor: [self.first_minor, self.last_minor, self.linear_minor, self.time_decay_minor, self.position_minor],
         }
-        Ok(())
-    })
+    }
 }
 
 /// One person of an experiment.

@@ -34,7 +34,7 @@ pub use recheck::{Checked, Verdict, recheck};
 pub use report::{Progress, VariantResult, progress};
 pub use schedule::next_allowed;
 pub use service::{Ticked, create, find, get, send_now, sendable, tick, transition, update};
-pub use store::{by_status, many as get_many, page as list, run as get_run, runs};
+pub use store::{by_status, many as get_many, names, page as list, recent_runs, run as get_run, runs};
 
 /// The campaigns of a channel that run now.
 pub async fn running(db: &crate::platform::Db, channel: crate::touches::TouchChannel) -> sqlx::Result<Vec<Campaign>> {

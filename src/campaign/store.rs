@@ -296,6 +296,17 @@ pub async fn run(db: &Db, id: RunId) -> sqlx::Result<Option<Run>> {
 pub async fn runs(db: &Db, campaign: CampaignId, after: RunId, limit: i64) -> sqlx::Result<Vec<Run>> {
     read!(*db, |c| sqlx::query_as(RUNS).bind(campaign).bind(after).bind(limit).fetch_all(c).await)
 }
+const NAMES: &str = "SELECT id, name FROM campaign ORDER BY id DESC LIMIT $1";
+/// Ids and names, the youngest first.
+pub async fn names(db: &Db, limit: i64) -> sqlx::Result<Vec<(CampaignId, String)>> {
+    read!(*db, |c| sqlx::query_as(NAMES).bind(limit).fetch_all(c).await)
+}
+
+const RECENT_RUNS: &str = concat!("SELECT ", run_columns!(), " FROM campaign_run ORDER BY id DESC LIMIT $1");
+/// The last runs of all campaigns, newest first.
+pub async fn recent_runs(db: &Db, limit: i64) -> sqlx::Result<Vec<Run>> {
+    read!(*db, |c| sqlx::query_as(RECENT_RUNS).bind(limit).fetch_all(c).await)
+}
 pub async fn run_count(db: &Db, campaign: CampaignId) -> sqlx::Result<i64> {
     read!(*db, |c| sqlx::query_scalar(RUN_COUNT).bind(campaign).fetch_one(c).await)
 }

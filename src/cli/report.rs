@@ -82,6 +82,9 @@ pub struct ReportArgs {
     /// Look into one channel.
     #[arg(long)]
     channel: Option<String>,
+    /// Look into the campaigns that speak to one segment (key or id).
+    #[arg(long)]
+    segment: Option<String>,
     /// Paths shown at most.
     #[arg(long)]
     limit: Option<u32>,
@@ -167,9 +170,10 @@ async fn report(platform: &Platform, kind: ReportKind, args: ReportArgs) -> anyh
         to: args.to,
         time_zone: args.time_zone,
         currency: args.currency,
-        view_through: Some(args.view_through),
+        view_through: args.view_through.then_some(true),
         campaign: args.campaign,
         channel: args.channel,
+        segment: args.segment,
         limit: args.limit,
         format: None,
         table: args.table,

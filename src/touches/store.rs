@@ -425,6 +425,13 @@ pub async fn counts_of_run(db: &Db, run: RunId) -> sqlx::Result<Vec<StateCount>>
     read!(*db, |c| sqlx::query_as(COUNT_RUN).bind(run).fetch_all(c).await)
 }
 
+const UNCERTAIN: &str = "SELECT campaign_id, COUNT(*) FROM touch WHERE state = 'uncertain' GROUP BY campaign_id ORDER BY campaign_id";
+
+/// Touches of which nobody knows whether they went out, per campaign that has any.
+pub async fn uncertain(db: &Db) -> sqlx::Result<Vec<(CampaignId, i64)>> {
+    read!(*db, |c| sqlx::query_as(UNCERTAIN).fetch_all(c).await)
+}
+
 const BY_VARIANT: &str = "SELECT variant_id,
        SUM(CASE WHEN arm = 'treated' AND state IN ('sent', 'uncertain', 'served') THEN 1 ELSE 0 END) AS sent,
        SUM(CASE WHEN state = 'held' THEN 1 ELSE 0 END) AS held,

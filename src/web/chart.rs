@@ -361,6 +361,22 @@ pub fn sparkline(values: &[f64]) -> String {
     )
 }
 
+/// An interval beside zero, the size of a few words, for table cells: `{{ <spark svg={row.plot} /> }}`. `span`: the value at either end of the
+/// scale. The numbers must stand beside it. Empty where there is no interval.
+pub fn interval(low: f64, value: f64, high: f64, span: f64) -> String {
+    if !(low.is_finite() && high.is_finite() && span > 0.0) {
+        return String::new();
+    }
+    let (w, h) = (120.0, 18.0);
+    let x = |v: f64| (w / 2.0) * (1.0 + (v / span).clamp(-1.0, 1.0) * 0.96);
+    let (a, m, b) = (x(low), x(value), x(high));
+    format!(
+        "<svg class=\"plot\" viewBox=\"0 0 {w} {h}\" aria-hidden=\"true\"><path d=\"M{zero:.1} 0v{h}\" class=\"zero\"/>\
+         <path d=\"M{a:.1} 9H{b:.1}M{a:.1} 5v8M{b:.1} 5v8\" class=\"span\"/><circle cx=\"{m:.1}\" cy=\"9\" r=\"3.5\" class=\"mid\"/></svg>",
+        zero = w / 2.0
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ pub mod i18n;
 mod jobs;
 mod nav;
 mod page;
+mod reports;
 mod route;
 mod settings;
 mod start;
@@ -29,7 +30,7 @@ use crate::platform::http::ApiError;
 
 /// Every page and form of the UI with what it needs. Nothing else mounts pages; a generated test asks each as every role.
 pub fn table() -> Vec<Route> {
-    [home::routes(), account::routes(), jobs::routes(), settings::routes(), start::routes()].concat()
+    [home::routes(), account::routes(), jobs::routes(), reports::routes(), settings::routes(), start::routes()].concat()
 }
 
 /// Mounts assets and pages.

@@ -8,6 +8,7 @@ use tera::{Context, Tera};
 
 use super::assets::Assets;
 use super::format::{self, Reader};
+use super::reports::desk::Desk;
 use crate::account::{Accounts, AuditLog};
 use crate::platform::Platform;
 use crate::platform::http::ApiError;
@@ -24,6 +25,8 @@ pub struct Ui {
     tera: Arc<Tera>,
     /// Paths that can be asked for, so that navigation shows nothing that is not there.
     pub(super) paths: Arc<BTreeSet<&'static str>>,
+    /// Reports that are being computed.
+    pub(super) reports: Desk,
 }
 
 impl Ui {
@@ -34,6 +37,7 @@ impl Ui {
             audit: AuditLog::start(platform.db.clone()),
             assets: Arc::new(Assets::load()?),
             tera: Arc::new(templates()?),
+            reports: Desk::default(),
             paths: Arc::new(routes.iter().filter(|r| r.method == actix_web::http::Method::GET).map(|r| r.path).collect()),
         })
     }

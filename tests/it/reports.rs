@@ -175,7 +175,7 @@ both_engines!(models_side_by_side_say_what_each_says_alone, |shop| {
     for w in &worlds {
         for view_through in [false, true] {
             for by in By::ALL {
-                for within in [Within::default(), Within { campaign: Some(CampaignId(2)), channel: None }] {
+                for within in [Within::default(), Within { campaign: Some(CampaignId(2)), channel: None, ..Within::default() }] {
                     let question = Question { by, view_through, within, ..about(w.from, w.from + SPAN * DAY) };
                     let beside = report::models(db, &question).await.expect("models");
                     assert_eq!(beside.models, Model::ALL);
@@ -403,7 +403,7 @@ both_engines!(the_funnel_counts_touches_step_by_step, |shop| {
         let parts = funnel(db, &Question { by, ..about(w.from, w.from + SPAN * DAY) }).await.expect("funnel");
         assert_eq!((parts.total.sent, parts.total.ordered), (report.total.sent, report.total.ordered), "{by:?}");
     }
-    let within = Within { campaign: Some(CampaignId(1)), channel: None };
+    let within = Within { campaign: Some(CampaignId(1)), channel: None, ..Within::default() };
     let one = funnel(db, &Question { within, by: By::Variant, ..about(w.from, w.from + SPAN * DAY) }).await.expect("funnel");
     assert_eq!(one.total.sent, report.rows.iter().find(|r| r.key == "cmp_1").expect("a row").sent);
 });

@@ -1,0 +1,132 @@
+//! Keeps the sums in step: differences folded in, everything added up anew where the shop's zone changed.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{read, write};
+use crate::platform::clock::MINUTE_US;
+use crate::platform::db::{Db, Dialect, Tx};
+use crate::platform::queue::JobContext;
+use crate::platform::{Platform, Timestamp};
+use crate::touches::deltas;
+
+/// Differences in one transaction: a few milliseconds' work.
+const CHUNK: i64 = 2_000;
+/// How old the counts of people, products and orders may become.
+const COUNTS_US: i64 = 10 * MINUTE_US;
+/// On Postgres a campaign is added up in one snapshot, which a change beside it may refuse.
+const TRIES: usize = 5;
+
+/// What a pass did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Folded {
+    /// Differences folded in.
+    pub changes: u64,
+    /// Campaigns added up from the facts.
+    pub campaigns: u64,
+}
+
+/// Brings the sums up to now. Costs what has changed since the last time. Safe to run twice at once.
+pub async fn fold(platform: &Platform) -> anyhow::Result<Folded> {
+    fold_with(platform, &mut |_| Ok(())).await
+}
+
+async fn fold_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Result<()> + Send)) -> anyhow::Result<Folded> {
+    let state = read::state(&platform.db).await?;
+    if !state.ready || state.zone != platform.config.shop.time_zone.name() {
+        return rebuild_with(platform, step).await;
+    }
+    let mut folded = Folded::default();
+    loop {
+        let now = platform.now();
+        let mut tx = platform.db.begin().await?;
+        // Another process may just have begun to add everything up anew, perhaps in another zone: its zone counts.
+        let Some(zone) = write::lock(&mut tx).await? else { break };
+        let taken = deltas::take(&mut tx, CHUNK).await?;
+        write::add(&mut tx, &taken, zone).await?;
+        let last = taken.len() < usize::try_from(CHUNK)?;
+        if last {
+            write::folded(&mut tx, now).await?;
+        }
+        tx.commit().await?;
+        folded.changes += taken.len() as u64;
+        step(taken.len() as u64)?;
+        if last {
+            break;
+        }
+    }
+    count(platform).await?;
+    Ok(folded)
+}
+
+/// Adds every campaign up from the facts, one transaction each; differences that come meanwhile are not lost.
+pub async fn rebuild(platform: &Platform) -> anyhow::Result<Folded> {
+    rebuild_with(platform, &mut |_| Ok(())).await
+}
+
+async fn rebuild_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Result<()> + Send)) -> anyhow::Result<Folded> {
+    let db = &platform.db;
+    let zone = platform.config.shop.time_zone;
+    let mut tx = db.begin().await?;
+    let build = write::begin(&mut tx, zone).await?;
+    tx.commit().await?;
+    let mut folded = Folded::default();
+    for id in read::campaigns(db).await? {
+        let mut tries = 0;
+        loop {
+            match add_up(db, id, zone).await {
+                Ok(()) => break,
+                Err(e) if tries < TRIES && refused(&e) => tries += 1,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        folded.campaigns += 1;
+        step(1)?;
+    }
+    let mut tx = db.begin().await?;
+    write::done(&mut tx, build, platform.now()).await?;
+    tx.commit().await?;
+    count(platform).await?;
+    Ok(folded)
+}
+
+async fn add_up(db: &Db, id: crate::platform::ids::CampaignId, zone: chrono_tz::Tz) -> sqlx::Result<()> {
+    let mut tx = db.begin().await?;
+    if let (Dialect::Postgres, Tx::Postgres(inner)) = (db.dialect(), &mut tx) {
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut **inner).await?;
+    }
+    write::lock(&mut tx).await?;
+    write::campaign(&mut tx, id, zone).await?;
+    tx.commit().await
+}
+
+/// Whether Postgres asks to try again (`serialization_failure`).
+fn refused(e: &sqlx::Error) -> bool {
+    e.as_database_error().and_then(|d| d.code()).is_some_and(|code| code == "40001")
+}
+
+/// Keeps the counts that would need a scan.
+async fn count(platform: &Platform) -> sqlx::Result<()> {
+    let now = platform.now();
+    let old = read::counted(&platform.db).await?.as_of;
+    if old.is_some_and(|at: Timestamp| now.since(at) < COUNTS_US && now >= at) {
+        return Ok(());
+    }
+    let counts = read::count(&platform.db).await?;
+    let mut tx = platform.db.begin().await?;
+    write::counts(&mut tx, &counts, now).await?;
+    tx.commit().await
+}
+
+/// The job `attribution.rollup`.
+pub(in crate::attribution) async fn job(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
+    let everything = context.args.get("everything").and_then(Value::as_bool).unwrap_or(false);
+    let (progress, stop) = (context.progress.clone(), context.stop.clone());
+    let mut step = move |n: u64| {
+        progress.add(i64::try_from(n).unwrap_or(0));
+        anyhow::ensure!(!stop.is_cancelled(), "stopped; the next attempt goes on");
+        Ok(())
+    };
+    let done = if everything { rebuild_with(&platform, &mut step).await? } else { fold_with(&platform, &mut step).await? };
+    Ok(json!(done))
+}

@@ -1,0 +1,297 @@
+//! SQL that changes the sums: differences added, campaigns added up from the facts.
+
+use std::collections::BTreeMap;
+
+use chrono::Datelike as _;
+use chrono_tz::Tz;
+use sqlx::{AssertSqlSafe, QueryBuilder};
+
+use super::{Earned, day_number};
+use crate::attribution::period::{Periods, Unit};
+use crate::attribution::report_store::QUARTER_US;
+use crate::on;
+use crate::platform::clock::Timestamp;
+use crate::platform::db::Tx;
+use crate::platform::ids::{CampaignId, OrderId, ProductId, VariantId};
+use crate::touches::deltas::{Counts, Delta};
+
+const ROWS: usize = 500;
+
+/// The day of an instant in a zone, and the first day of its month.
+fn days_of(at: Timestamp, zone: Tz) -> (i64, i64) {
+    let day = at.in_zone(zone).date_naive();
+    (day_number(day), day_number(day.with_day(1).unwrap_or(day)))
+}
+
+const LOCK: &str = "UPDATE rollup_state SET generation = generation + 1 WHERE id = 1 RETURNING zone";
+
+/// Takes the turn of everything that changes the sums, until the transaction ends. The zone in which days are cut; `None` where nothing has
+/// been added up yet, and so nothing needs to be corrected. Call it before anything else is written.
+pub(in crate::attribution) async fn lock(tx: &mut Tx) -> sqlx::Result<Option<Tz>> {
+    let zone: Option<String> = on!(tx, |c| sqlx::query_scalar(LOCK).fetch_optional(&mut *c).await)?;
+    Ok(zone.and_then(|z| z.parse().ok()))
+}
+
+const BEGIN: &str =
+    "UPDATE rollup_state SET zone = $1, ready = FALSE, build = build + 1, generation = generation + 1 WHERE id = 1 RETURNING build";
+const EMPTY: [&str; 4] =
+    ["DELETE FROM rollup_touch", "DELETE FROM rollup_credit", "DELETE FROM rollup_product", "DELETE FROM rollup_product_credit"];
+/// From here on differences are cut in this zone; what was added up so far goes. The number of this build.
+pub(super) async fn begin(tx: &mut Tx, zone: Tz) -> sqlx::Result<i64> {
+    let build = on!(&mut *tx, |c| sqlx::query_scalar(BEGIN).bind(zone.name()).fetch_one(&mut *c).await)?;
+    for sql in EMPTY {
+        on!(&mut *tx, |c| sqlx::query(sql).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(build)
+}
+
+const DONE: &str = "UPDATE rollup_state SET ready = TRUE, as_of = $1, generation = generation + 1 WHERE id = 1 AND build = $2";
+/// Every campaign is added up, unless another build began meanwhile: then its end counts.
+pub(super) async fn done(tx: &mut Tx, build: i64, now: Timestamp) -> sqlx::Result<()> {
+    on!(tx, |c| sqlx::query(DONE).bind(now).bind(build).execute(&mut *c).await.map(|_| ()))
+}
+
+const FOLDED: &str = "UPDATE rollup_state SET as_of = $1 WHERE id = 1";
+/// Everything that was written until now is in the sums.
+pub(super) async fn folded(tx: &mut Tx, now: Timestamp) -> sqlx::Result<()> {
+    on!(tx, |c| sqlx::query(FOLDED).bind(now).execute(&mut *c).await.map(|_| ()))
+}
+
+const COUNT: &str = "INSERT INTO rollup_count (name, value, as_of) VALUES ($1, $2, $3)
+     ON CONFLICT (name) DO UPDATE SET value = excluded.value, as_of = excluded.as_of";
+pub(super) async fn counts(tx: &mut Tx, counts: &[(&'static str, i64)], now: Timestamp) -> sqlx::Result<()> {
+    for (name, value) in counts {
+        on!(&mut *tx, |c| sqlx::query(COUNT).bind(*name).bind(*value).bind(now).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+const ON_TOUCH: &str = " ON CONFLICT (campaign_id, day, variant_id, channel) DO UPDATE SET planned = rollup_touch.planned + excluded.planned, \
+     held = rollup_touch.held + excluded.held, skipped = rollup_touch.skipped + excluded.skipped, \
+     failed = rollup_touch.failed + excluded.failed, sent = rollup_touch.sent + excluded.sent, \
+     opened = rollup_touch.opened + excluded.opened, viewable = rollup_touch.viewable + excluded.viewable, \
+     seen = rollup_touch.seen + excluded.seen, clicked = rollup_touch.clicked + excluded.clicked, \
+     bounced = rollup_touch.bounced + excluded.bounced, unsubscribed = rollup_touch.unsubscribed + excluded.unsubscribed, \
+     complained = rollup_touch.complained + excluded.complained";
+const ON_PRODUCT: &str = " ON CONFLICT (product_id, campaign_id, month) DO UPDATE SET sent = rollup_product.sent + excluded.sent, \
+     opened = rollup_product.opened + excluded.opened, viewable = rollup_product.viewable + excluded.viewable, \
+     clicked = rollup_product.clicked + excluded.clicked";
+
+/// Adds differences of touches.
+pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz) -> sqlx::Result<()> {
+    let mut touches: BTreeMap<(i64, i64, i64, &str), Counts> = BTreeMap::new();
+    let mut products: BTreeMap<(i64, i64, i64), Counts> = BTreeMap::new();
+    for d in deltas {
+        let (day, month) = days_of(Timestamp(d.quarter * QUARTER_US), zone);
+        let variant = d.variant_id.map_or(0, |v| v.0);
+        touches.entry((d.campaign_id.0, day, variant, d.channel.as_str())).or_default().add(d.counts);
+        if let Some(product) = d.product_id {
+            products.entry((product.0, d.campaign_id.0, month)).or_default().add(d.counts);
+        }
+    }
+    touches.retain(|_, n| !n.is_zero());
+    products.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
+    let touches: Vec<_> = touches.into_iter().collect();
+    for chunk in touches.chunks(ROWS) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new(
+                "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, \
+                 seen, clicked, bounced, unsubscribed, complained) ",
+            );
+            q.push_values(chunk, |mut row, ((campaign, day, variant, channel), n)| {
+                row.push_bind(*campaign).push_bind(*day).push_bind(*variant).push_bind(*channel);
+                for n in n.array() {
+                    row.push_bind(n);
+                }
+            });
+            q.push(ON_TOUCH);
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    let products: Vec<_> = products.into_iter().collect();
+    for chunk in products.chunks(ROWS) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new("INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked) ");
+            q.push_values(chunk, |mut row, ((product, campaign, month), n)| {
+                row.push_bind(*product).push_bind(*campaign).push_bind(*month);
+                row.push_bind(n.sent).push_bind(n.opened).push_bind(n.viewable).push_bind(n.clicked);
+            });
+            q.push(ON_PRODUCT);
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+/// One row of credit, put in (`sign` 1) or taken out (-1).
+#[derive(Clone, Debug)]
+pub(in crate::attribution) struct CreditDelta<'a> {
+    pub sign: i64,
+    pub order_id: OrderId,
+    pub placed_at: Timestamp,
+    pub currency: &'a str,
+    pub view_through: bool,
+    pub campaign_id: CampaignId,
+    pub variant_id: Option<VariantId>,
+    pub product_id: Option<ProductId>,
+    pub channel: &'a str,
+    /// By model, in the order of `Model::PER_ORDER`.
+    pub minor: [i64; 5],
+}
+
+fn merge(sum: &mut Earned, sign: i64, orders: i64, minor: [i64; 5]) {
+    sum.orders += sign * orders;
+    sum.last_orders += sign * i64::from(minor[1] != 0);
+    for (s, m) in sum.minor.iter_mut().zip(minor) {
+        *s += sign * m;
+    }
+}
+
+/// Follows a change of credit. All rows of an order must come together, those taken out before those put in, each in order of position.
+pub(in crate::attribution) async fn credit_changed(tx: &mut Tx, rows: &[CreditDelta<'_>], zone: Tz) -> sqlx::Result<()> {
+    type Key<'k> = (i64, i64, i64, &'k str, &'k str, bool);
+    let mut campaigns: BTreeMap<Key<'_>, Earned> = BTreeMap::new();
+    let mut products: BTreeMap<(i64, i64, i64, &str, bool), Earned> = BTreeMap::new();
+    let mut met = std::collections::HashSet::new();
+    for r in rows {
+        let (day, month) = days_of(r.placed_at, zone);
+        let first = met.insert((r.sign, r.order_id.0, r.view_through, r.campaign_id.0));
+        let variant = r.variant_id.map_or(0, |v| v.0);
+        let key = (r.campaign_id.0, day, variant, r.channel, r.currency, r.view_through);
+        merge(campaigns.entry(key).or_default(), r.sign, i64::from(first), r.minor);
+        if let Some(product) = r.product_id {
+            let key = (product.0, r.campaign_id.0, month, r.currency, r.view_through);
+            merge(products.entry(key).or_default(), r.sign, 0, r.minor);
+        }
+    }
+    let changed = |e: &Earned| e.orders != 0 || e.last_orders != 0 || e.minor != [0; 5];
+    let campaigns: Vec<_> = campaigns.into_iter().filter(|(_, e)| changed(e)).collect();
+    for chunk in campaigns.chunks(ROWS) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new(concat!(
+                "INSERT INTO rollup_credit (campaign_id, day, variant_id, channel, currency, view_through, orders, last_orders, first_minor, ",
+                "last_minor, linear_minor, time_decay_minor, position_minor) "
+            ));
+            q.push_values(chunk, |mut row, ((campaign, day, variant, channel, currency, view), e)| {
+                row.push_bind(*campaign).push_bind(*day).push_bind(*variant).push_bind(*channel).push_bind(*currency).push_bind(*view);
+                row.push_bind(e.orders).push_bind(e.last_orders);
+                for m in e.minor {
+                    row.push_bind(m);
+                }
+            });
+            q.push(
+                " ON CONFLICT (campaign_id, day, variant_id, channel, currency, view_through) DO UPDATE SET \
+                 orders = rollup_credit.orders + excluded.orders, last_orders = rollup_credit.last_orders + excluded.last_orders, \
+                 first_minor = rollup_credit.first_minor + excluded.first_minor, last_minor = rollup_credit.last_minor + excluded.last_minor, \
+                 linear_minor = rollup_credit.linear_minor + excluded.linear_minor, \
+                 time_decay_minor = rollup_credit.time_decay_minor + excluded.time_decay_minor, \
+                 position_minor = rollup_credit.position_minor + excluded.position_minor",
+            );
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    let products: Vec<_> = products.into_iter().filter(|(_, e)| changed(e)).collect();
+    for chunk in products.chunks(ROWS) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new(concat!(
+                "INSERT INTO rollup_product_credit (product_id, campaign_id, month, currency, view_through, last_orders, first_minor, ",
+                "last_minor, linear_minor, time_decay_minor, position_minor) "
+            ));
+            q.push_values(chunk, |mut row, ((product, campaign, month, currency, view), e)| {
+                row.push_bind(*product).push_bind(*campaign).push_bind(*month).push_bind(*currency).push_bind(*view);
+                row.push_bind(e.last_orders);
+                for m in e.minor {
+                    row.push_bind(m);
+                }
+            });
+            q.push(
+                " ON CONFLICT (product_id, campaign_id, month, currency, view_through) DO UPDATE SET \
+                 last_orders = rollup_product_credit.last_orders + excluded.last_orders, \
+                 first_minor = rollup_product_credit.first_minor + excluded.first_minor, \
+                 last_minor = rollup_product_credit.last_minor + excluded.last_minor, \
+                 linear_minor = rollup_product_credit.linear_minor + excluded.linear_minor, \
+                 time_decay_minor = rollup_product_credit.time_decay_minor + excluded.time_decay_minor, \
+                 position_minor = rollup_product_credit.position_minor + excluded.position_minor",
+            );
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+const SPAN: &str = "SELECT MIN(at), MAX(at) FROM (SELECT MIN(due_at) AS at FROM touch WHERE campaign_id = $1 UNION ALL
+     SELECT MAX(due_at) FROM touch WHERE campaign_id = $1 UNION ALL SELECT MIN(placed_at) FROM credit WHERE campaign_id = $1 UNION ALL
+     SELECT MAX(placed_at) FROM credit WHERE campaign_id = $1) s";
+const FORGET: [&str; 4] = [
+    "DELETE FROM rollup_touch WHERE campaign_id = $1",
+    "DELETE FROM rollup_credit WHERE campaign_id = $1",
+    "DELETE FROM rollup_product WHERE campaign_id = $1",
+    "DELETE FROM rollup_product_credit WHERE campaign_id = $1",
+];
+/// What is counted of a touch `t`, in the order of the columns; the triggers of migration 0040 say the same.
+const COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END), SUM(CASE WHEN t.arm = 'ghost' AND t.state = 'held' THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('skipped', 'expired', 'cancelled') THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.state = 'failed' THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('sent', 'served', 'uncertain') THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND COALESCE(t.open_at, t.viewable_at, t.click_at) IS NOT NULL THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END), COUNT(s.bounced), COUNT(s.unsubscribed), COUNT(s.complained)";
+
+/// Adds one campaign up from the facts; what waits of it is thereby done.
+pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Result<()> {
+    for sql in FORGET {
+        on!(&mut *tx, |c| sqlx::query(sql).bind(id).execute(&mut *c).await.map(|_| ()))?;
+    }
+    let (from, to): (Option<Timestamp>, Option<Timestamp>) =
+        on!(&mut *tx, |c| sqlx::query_as(SPAN).bind(id).fetch_one(&mut *c).await)?;
+    let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
+    let days = Periods::over(from, to.plus_us(1), Unit::Day, zone);
+    let months = Periods::over(from, to.plus_us(1), Unit::Month, zone);
+    let day = |column: &str| days.sql_first_days(column);
+    let month = |column: &str| months.sql_first_days(column);
+    let statements = [
+        format!(
+            "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, \
+             clicked, bounced, unsubscribed, complained)
+             SELECT t.campaign_id, {}, COALESCE(t.variant_id, 0), t.channel, {COUNTED} FROM touch t
+             LEFT JOIN (SELECT g.touch_id, MAX(CASE WHEN g.kind = 'bounce' THEN 1 END) AS bounced,
+                    MAX(CASE WHEN g.kind = 'unsubscribe' THEN 1 END) AS unsubscribed, MAX(CASE WHEN g.kind = 'complaint' THEN 1 END) AS complained
+                 FROM touch_signal g JOIN touch u ON u.id = g.touch_id
+                 WHERE u.campaign_id = $1 AND g.kind IN ('bounce', 'unsubscribe', 'complaint') GROUP BY g.touch_id) s ON s.touch_id = t.id
+             WHERE t.campaign_id = $1 GROUP BY 1, 2, 3, 4",
+            day("t.due_at")
+        ),
+        format!(
+            "INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked)
+             SELECT t.product_id, t.campaign_id, {}, SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END),
+                SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
+                SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
+                SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END)
+             FROM touch t WHERE t.campaign_id = $1 AND t.product_id IS NOT NULL AND t.state IN ('sent', 'served', 'uncertain') GROUP BY 1, 2, 3",
+            month("t.due_at")
+        ),
+        format!(
+            "INSERT INTO rollup_credit (campaign_id, day, variant_id, channel, currency, view_through, orders, last_orders, first_minor, \
+             last_minor, linear_minor, time_decay_minor, position_minor)
+             SELECT c.campaign_id, {}, COALESCE(c.variant_id, 0), c.channel, c.currency, c.view_through,
+                SUM(CASE WHEN c.place = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN c.last_minor <> 0 THEN 1 ELSE 0 END),
+                SUM(c.first_minor), SUM(c.last_minor), SUM(c.linear_minor), SUM(c.time_decay_minor), SUM(c.position_minor)
+             FROM (SELECT x.*, ROW_NUMBER() OVER (PARTITION BY x.order_id, x.view_through ORDER BY x.position) AS place
+                   FROM credit x WHERE x.campaign_id = $1) c GROUP BY 1, 2, 3, 4, 5, 6",
+            day("c.placed_at")
+        ),
+        format!(
+            "INSERT INTO rollup_product_credit (product_id, campaign_id, month, currency, view_through, last_orders, first_minor, last_minor, \
+             linear_minor, time_decay_minor, position_minor)
+             SELECT c.product_id, c.campaign_id, {}, c.currency, c.view_through, SUM(CASE WHEN c.last_minor <> 0 THEN 1 ELSE 0 END),
+                SUM(c.first_minor), SUM(c.last_minor), SUM(c.linear_minor), SUM(c.time_decay_minor), SUM(c.position_minor)
+             FROM credit c WHERE c.campaign_id = $1 AND c.product_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5",
+            month("c.placed_at")
+        ),
+    ];
+    for sql in statements {
+        on!(&mut *tx, |c| sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(id).execute(&mut *c).await.map(|_| ()))?;
+    }
+    crate::touches::deltas::forget(tx, id).await
+}

@@ -1,0 +1,352 @@
+//! The rollup against the facts, on both engines: whatever happens to touches and orders, in whatever order, the sums equal the plain count.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+use marquee::attribution::rollup::{self, Counts, Days};
+use marquee::attribution;
+use marquee::platform::ids::{CampaignId, PersonId, ProductId, RunId, TouchId, VariantId};
+use marquee::platform::{Db, Platform, Timestamp};
+use marquee::touches::{
+    self, Actor, Arm, Content, Finish, NewSignal, NewTouch, Outcome, SignalKind, Touch, TouchChannel, TouchState,
+};
+use marquee::read;
+use rand::prelude::*;
+
+use crate::attribution::{Order, campaign, order, person, product, sql};
+use crate::both_engines;
+use crate::support::{START, TestShop};
+
+const HOUR: i64 = 3_600_000_000;
+const PEOPLE: i64 = 40;
+
+type Sums = BTreeMap<(i64, i64, i64, String), [i64; 12]>;
+
+/// The stored sums, whatever adds up to nothing left out.
+async fn stored(db: &Db) -> Sums {
+    let sql = "SELECT campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, clicked, bounced,
+        unsubscribed, complained FROM rollup_touch";
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        campaign_id: i64,
+        day: i64,
+        variant_id: i64,
+        channel: String,
+        #[sqlx(flatten)]
+        counts: Counts,
+    }
+    let rows: Vec<Row> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    rows.into_iter()
+        .map(|r| ((r.campaign_id, r.day, r.variant_id, r.channel), r.counts.array()))
+        .filter(|(_, n)| *n != [0; 12])
+        .collect()
+}
+
+/// The same, counted touch by touch.
+async fn counted(db: &Db, zone: Tz) -> (Sums, BTreeMap<(i64, i64), [i64; 4]>) {
+    let ids: Vec<TouchId> = read!(*db, |c| sqlx::query_scalar("SELECT id FROM touch").fetch_all(c).await).expect("ids");
+    let (mut sums, mut products) = (Sums::new(), BTreeMap::new());
+    for (id, t) in touches::get_many(db, &ids).await.expect("touches") {
+        let kinds: Vec<SignalKind> = touches::signals_of(db, id).await.expect("signals").iter().map(|s| s.kind).collect();
+        let treated = t.arm == Arm::Treated;
+        let sent = treated && matches!(t.state, TouchState::Sent | TouchState::Served | TouchState::Uncertain);
+        let is = |what: bool| i64::from(what);
+        let n = [
+            is(treated),
+            is(!treated && t.state == TouchState::Held),
+            is(treated && matches!(t.state, TouchState::Skipped | TouchState::Expired | TouchState::Cancelled)),
+            is(treated && t.state == TouchState::Failed),
+            is(sent),
+            is(treated && t.open_at.is_some()),
+            is(treated && t.viewable_at.is_some()),
+            is(treated && (t.open_at.is_some() || t.viewable_at.is_some() || t.click_at.is_some())),
+            is(treated && t.click_at.is_some()),
+            is(kinds.contains(&SignalKind::Bounce)),
+            is(kinds.contains(&SignalKind::Unsubscribe)),
+            is(kinds.contains(&SignalKind::Complaint)),
+        ];
+        let key = (t.campaign_id.0, t.due_at.day_in(zone), t.variant_id.map_or(0, |v| v.0), t.channel.as_str().to_owned());
+        let sum = sums.entry(key).or_insert([0; 12]);
+        sum.iter_mut().zip(n).for_each(|(s, n)| *s += n);
+        if let (true, Some(product)) = (sent, t.product_id) {
+            let sum = products.entry((product.0, t.campaign_id.0)).or_insert([0; 4]);
+            sum.iter_mut().zip([n[4], n[5], n[6], n[8]]).for_each(|(s, n)| *s += n);
+        }
+    }
+    sums.retain(|_, n| *n != [0; 12]);
+    products.retain(|_, n| *n != [0; 4]);
+    (sums, products)
+}
+
+async fn stored_products(db: &Db) -> BTreeMap<(i64, i64), [i64; 4]> {
+    let sql = "SELECT product_id, campaign_id, CAST(SUM(sent) AS BIGINT), CAST(SUM(opened) AS BIGINT), CAST(SUM(viewable) AS BIGINT),
+        CAST(SUM(clicked) AS BIGINT) FROM rollup_product GROUP BY 1, 2";
+    let rows: Vec<(i64, i64, i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    rows.into_iter().map(|(p, c, a, b, d, e)| ((p, c), [a, b, d, e])).filter(|(_, n)| *n != [0; 4]).collect()
+}
+
+/// Per campaign, currency and reading: orders on whose path it is, orders of the last touch, linear and last revenue.
+type Credited = BTreeMap<(i64, String, bool), [i64; 4]>;
+
+const FACTS: &str = "SELECT c.campaign_id, o.currency, c.view_through, COUNT(DISTINCT o.id),
+        COUNT(DISTINCT CASE WHEN c.last_minor <> 0 THEN o.id END), CAST(SUM(c.linear_minor) AS BIGINT), CAST(SUM(c.last_minor) AS BIGINT)
+     FROM credit c JOIN shop_order o ON o.id = c.order_id GROUP BY 1, 2, 3";
+const SUMS: &str = "SELECT campaign_id, currency, view_through, CAST(SUM(orders) AS BIGINT), CAST(SUM(last_orders) AS BIGINT),
+        CAST(SUM(linear_minor) AS BIGINT), CAST(SUM(last_minor) AS BIGINT) FROM rollup_credit GROUP BY 1, 2, 3";
+
+async fn credited(db: &Db, sql: &'static str) -> Credited {
+    let rows: Vec<(i64, String, bool, i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    rows.into_iter().map(|(c, cur, v, a, b, d, e)| ((c, cur, v), [a, b, d, e])).filter(|(_, n)| *n != [0; 4]).collect()
+}
+
+/// Days on which orders were placed, with their last-touch revenue of both readings.
+async fn credited_days(db: &Db, zone: Tz) -> BTreeMap<i64, i64> {
+    let sql = "SELECT o.placed_at, c.last_minor FROM credit c JOIN shop_order o ON o.id = c.order_id";
+    let rows: Vec<(Timestamp, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    let mut days = BTreeMap::new();
+    for (at, minor) in rows {
+        *days.entry(at.day_in(zone)).or_insert(0) += minor;
+    }
+    days.retain(|_, n| *n != 0);
+    days
+}
+
+async fn check(p: &Platform, what: &str) {
+    let zone = p.config.shop.time_zone;
+    let (sums, products) = counted(&p.db, zone).await;
+    assert!(!sums.is_empty());
+    assert_eq!(stored(&p.db).await, sums, "{what}");
+    assert_eq!(stored_products(&p.db).await, products, "{what}");
+    assert_eq!(credited(&p.db, SUMS).await, credited(&p.db, FACTS).await, "{what}");
+    let series = rollup::series(&p.db, None, Days::ALL).await.expect("series");
+    let by_day: BTreeMap<i64, i64> = series
+        .iter()
+        .map(|(day, f)| {
+            let n = day.signed_duration_since(chrono::NaiveDate::default()).num_days();
+            (n, f.earned.iter().map(|e| e.minor[1]).sum::<i64>())
+        })
+        .filter(|(_, n)| *n != 0)
+        .collect();
+    assert_eq!(by_day, credited_days(&p.db, zone).await, "{what}");
+    assert!(series.windows(2).all(|w| w[0].0.succ_opt() == Some(w[1].0)), "every day is there");
+}
+
+struct World {
+    rng: rand_chacha::ChaCha8Rng,
+    touches: Vec<TouchId>,
+    held: Vec<Touch>,
+    order: i64,
+    run: i64,
+}
+
+fn new_touch(w: &mut World, now: Timestamp) -> NewTouch {
+    let rng = &mut w.rng;
+    let banner = rng.random_bool(0.3);
+    let arm = if !banner && rng.random_bool(0.2) { Arm::Ghost } else { Arm::Treated };
+    let campaign = rng.random_range(1..=3);
+    NewTouch {
+        arm,
+        channel: if banner { TouchChannel::Banner } else { TouchChannel::Email },
+        state: if banner {
+            TouchState::Served
+        } else if rng.random_bool(0.1) {
+            TouchState::Skipped
+        } else {
+            TouchState::Planned
+        },
+        reason: None,
+        run_id: (!banner).then_some(RunId(w.run)),
+        variant_id: rng.random_bool(0.8).then_some(VariantId(campaign)),
+        product_ids: (0..rng.random_range(0..3)).map(|_| ProductId(rng.random_range(1..=3))).collect(),
+        expires_at: rng.random_bool(0.2).then(|| now.plus_us(20 * HOUR)),
+        ..NewTouch::planned(
+            CampaignId(campaign),
+            PersonId(rng.random_range(1..=PEOPLE)),
+            TouchChannel::Email,
+            now.plus_us(rng.random_range(-3..6) * HOUR),
+            now,
+        )
+    }
+}
+
+/// One thing that happens to a shop.
+async fn happens(p: &Platform, w: &mut World) {
+    let now = p.now();
+    let mut tx = p.db.begin().await.expect("begin");
+    match w.rng.random_range(0..12) {
+        0 | 1 => {
+            w.run += 1;
+            let list: Vec<NewTouch> = (0..20).map(|_| new_touch(w, now)).collect();
+            touches::plan_many(&mut tx, &list, now).await.expect("planned");
+            w.touches.extend(list.iter().map(|t| t.id));
+        }
+        2 | 3 => {
+            drop(tx);
+            w.held.extend(touches::claim(p, TouchChannel::Email, "w", 15, HOUR).await.expect("claim"));
+            return;
+        }
+        4 | 5 => {
+            let ghosts: Vec<Touch> = w.held.iter().filter(|t| t.arm == Arm::Ghost).cloned().collect();
+            let treated: Vec<TouchId> = w.held.iter().filter(|t| t.arm == Arm::Treated).map(|t| t.id).collect();
+            w.held.clear();
+            let mut contents = Vec::new();
+            for id in &treated {
+                if w.rng.random_bool(0.3) {
+                    let product_ids = vec![ProductId(w.rng.random_range(1..=3))];
+                    contents.push(Content { id: *id, product_ids, copy_id: None, creative_id: None });
+                }
+            }
+            touches::set_content(&mut tx, "w", &contents, now).await.expect("content");
+            touches::begin_sending(&mut tx, "w", &treated, HOUR, now).await.expect("begun");
+            let mut ends: Vec<Finish> = ghosts.iter().map(|t| Finish { id: t.id, outcome: Outcome::Held }).collect();
+            for id in treated {
+                let outcome = match w.rng.random_range(0..8) {
+                    0 => Outcome::Failed("550".into()),
+                    1 => Outcome::Uncertain("lost".into()),
+                    2 => Outcome::Deferred { until: now.plus_us(HOUR), reason: "later".into() },
+                    _ => Outcome::Sent,
+                };
+                ends.push(Finish { id, outcome });
+            }
+            touches::finish(&mut tx, "w", &ends, now).await.expect("finished");
+        }
+        6..=8 => {
+            let signals: Vec<NewSignal> = (0..12)
+                .filter_map(|_| {
+                    let touch_id = *w.touches.choose(&mut w.rng)?;
+                    let kind = *SignalKind::ALL.choose(&mut w.rng)?;
+                    let actor = if w.rng.random_bool(0.8) { Actor::Human } else { Actor::Bot };
+                    let at = now.plus_us(-w.rng.random_range(0..30) * HOUR);
+                    let key = w.rng.random_bool(0.3).then(|| "once".to_owned());
+                    Some(NewSignal { touch_id, kind, actor, at, detail: None, key })
+                })
+                .collect();
+            touches::record_signals(&mut tx, &signals, now).await.expect("signals");
+        }
+        9 => {
+            let (from, to) = (w.rng.random_range(1..=PEOPLE), w.rng.random_range(1..=PEOPLE));
+            touches::reassign_person(&mut tx, PersonId(from), PersonId(to), now).await.expect("merged");
+        }
+        10 => {
+            let some: Vec<TouchId> = w.touches.choose_multiple(&mut w.rng, 10).copied().collect();
+            touches::resend(&mut tx, &some, now).await.expect("resent");
+        }
+        _ => {
+            drop(tx);
+            if w.rng.random_bool(0.2) {
+                touches::cancel_campaign(&p.db, CampaignId(3), "stopped", now).await.expect("cancelled");
+            }
+            touches::release_expired(p).await.expect("released");
+            return;
+        }
+    }
+    tx.commit().await.expect("commit");
+}
+
+async fn buys(p: &Platform, w: &mut World) {
+    let now = p.now().0;
+    w.order += 1;
+    let total = w.rng.random_range(0..9_000);
+    let currency = ["EUR", "GBP"][w.rng.random_range(0..2)];
+    let person = Some(w.rng.random_range(1..=PEOPLE));
+    order(&p.db, &Order { id: w.order, person, at: now, currency, total, refunded: 0, flag: None }).await;
+    let id = w.rng.random_range(1..=w.order);
+    let change = match w.rng.random_range(0..5) {
+        0 => "refunded_minor = total_minor / 2".to_owned(),
+        1 => "refunded_minor = total_minor".to_owned(),
+        2 => format!("placed_at = placed_at - {}", 30 * HOUR),
+        3 => "currency = 'EUR'".to_owned(),
+        _ => "flag = 'outlier'".to_owned(),
+    };
+    if w.rng.random_bool(0.5) {
+        sql(&p.db, format!("UPDATE shop_order SET {change}, updated_at = {now} WHERE id = {id}")).await;
+    }
+}
+
+async fn world(p: &Platform, seed: u64) -> World {
+    for id in 1..=3 {
+        product(&p.db, id, "Mug").await;
+        campaign(&p.db, id, "Spring", 7 * 24, "orders").await;
+    }
+    for id in 1..=PEOPLE {
+        person(&p.db, id).await;
+    }
+    World { rng: rand_chacha::ChaCha8Rng::seed_from_u64(seed), touches: Vec::new(), held: Vec::new(), order: 0, run: 0 }
+}
+
+fn moved(shop: &TestShop, at: Timestamp) {
+    shop.platform.clock.advance_to(at);
+}
+
+both_engines!(the_sums_equal_the_facts_whatever_happens, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 7).await;
+    for hour in 0..150 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        happens(p, &mut w).await;
+        if hour % 3 == 0 {
+            buys(p, &mut w).await;
+        }
+        // A pass now and then: late signals, refunds and moved orders meet sums that are there already.
+        if hour % 25 == 24 {
+            attribution::update(p).await.expect("credit");
+            rollup::fold(p).await.expect("folded");
+            check(p, &format!("after {hour} hours")).await;
+        }
+    }
+    let facts = credited(&p.db, FACTS).await;
+    assert!(facts.values().any(|n| n[0] > 0 && n[2] > 0), "the world earns something: {facts:?}");
+    assert!(rollup::totals(&p.db, Days::ALL).await.expect("totals").counts.clicked > 0);
+    assert_eq!(rollup::fold(p).await.expect("folded").changes, 0, "nothing new costs nothing");
+
+    // Added up anew, and in another zone.
+    let before = stored(&p.db).await;
+    rollup::rebuild(p).await.expect("rebuilt");
+    assert_eq!(stored(&p.db).await, before);
+    check(p, "rebuilt").await;
+    let mut config = (*p.config).clone();
+    config.shop.time_zone = chrono_tz::Asia::Kolkata;
+    let moved_shop = Platform { config: std::sync::Arc::new(config), ..p.clone() };
+    assert_eq!(rollup::fold(&moved_shop).await.expect("rebuilt").campaigns, 3, "another zone has other days");
+    check(&moved_shop, "in Kolkata").await;
+});
+
+both_engines!(questions_add_up, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 11).await;
+    for hour in 0..80 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        happens(p, &mut w).await;
+        buys(p, &mut w).await;
+    }
+    attribution::update(p).await.expect("credit");
+    rollup::fold(p).await.expect("folded");
+    let all = rollup::totals(&p.db, Days::ALL).await.expect("totals");
+    let ids: Vec<CampaignId> = (1..=3).map(CampaignId).collect();
+    let campaigns = rollup::by_campaign(&p.db, &ids, Days::ALL).await.expect("campaigns");
+    let add = |list: Vec<Counts>| {
+        list.into_iter().fold(Counts::default(), |mut sum, n| {
+            sum.add(n);
+            sum
+        })
+    };
+    assert_eq!(add(campaigns.values().map(|f| f.counts).collect()), all.counts);
+    let channels = rollup::by_channel(&p.db, None, Days::ALL).await.expect("channels");
+    assert_eq!(add(channels.values().map(|f| f.counts).collect()), all.counts);
+    let series = rollup::series(&p.db, Some(ids[0]), Days::ALL).await.expect("series");
+    assert_eq!(add(series.iter().map(|(_, f)| f.counts).collect()), campaigns[&ids[0]].counts);
+    let variants = rollup::by_variant(&p.db, ids[0], Days::ALL).await.expect("variants");
+    assert_eq!(add(variants.values().map(|f| f.counts).collect()), campaigns[&ids[0]].counts);
+    let many = rollup::series_of(&p.db, &ids, Days::ALL).await.expect("many");
+    assert_eq!(add(many[&ids[0]].values().map(|f| f.counts).collect()), campaigns[&ids[0]].counts);
+    let products = rollup::by_product(&p.db, &[ProductId(1), ProductId(2), ProductId(3)], Days::ALL).await.expect("products");
+    let top = rollup::top_products(&p.db, ids[0], "EUR", rollup::Reading::default(), 10).await.expect("top");
+    assert!(top.iter().all(|(id, f)| f.counts.sent <= products[id].counts.sent));
+    assert!(top.windows(2).all(|w| {
+        let earned = |f: &rollup::Figures| f.revenue("EUR", rollup::Reading::default());
+        earned(&w[0].1) >= earned(&w[1].1)
+    }));
+    let counted = rollup::counted(&p.db).await.expect("counted");
+    assert_eq!((counted.people, counted.products, counted.orders), (PEOPLE, 3, w.order));
+    assert!(counted.as_of.is_some());
+});
