@@ -43,7 +43,8 @@ impl From<Row> for KeptLift {
 // Campaigns whose people's windows are open or were so lately, and those never measured.
 const OPEN: &str = "SELECT c.id FROM campaign c LEFT JOIN kept_lift k ON k.campaign_id = c.id
      WHERE c.started_at IS NOT NULL AND (k.campaign_id IS NULL OR c.ended_at IS NULL OR c.ended_at + c.window_us + $1 > k.as_of) ORDER BY c.id";
-const PUT: &str = "INSERT INTO kept_lift (campaign_id, as_of, unit, held, incremental, low, high, result) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+const PUT: &str =
+    "INSERT INTO kept_lift (campaign_id, as_of, unit, held, incremental, low, high, result) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
      ON CONFLICT (campaign_id) DO UPDATE SET as_of = excluded.as_of, unit = excluded.unit, held = excluded.held,
         incremental = excluded.incremental, low = excluded.low, high = excluded.high, result = excluded.result";
 
@@ -96,8 +97,7 @@ async fn keep_with(platform: &Platform, go_on: &mut (dyn FnMut() -> bool + Send)
 const OF: &str = "SELECT campaign_id, as_of, result FROM kept_lift WHERE campaign_id = $1";
 /// The kept lift of a campaign (`None`: of all marketing).
 pub async fn kept_lift(db: &Db, campaign: Option<CampaignId>) -> sqlx::Result<Option<KeptLift>> {
-    let row: Option<Row> =
-        read!(*db, |c| sqlx::query_as(OF).bind(campaign.map_or(0, |id| id.0)).fetch_optional(c).await)?;
+    let row: Option<Row> = read!(*db, |c| sqlx::query_as(OF).bind(campaign.map_or(0, |id| id.0)).fetch_optional(c).await)?;
     Ok(row.map(KeptLift::from))
 }
 

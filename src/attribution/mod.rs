@@ -64,5 +64,10 @@ pub fn routes(config: &mut ServiceConfig) {
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    vec![job!("attribution.credit", credit::job), job!("attribution.deliver", deliver::job), job!("attribution.rollup", rollup::job), job!("attribution.lift", kept::job)]
+    vec![
+        job!("attribution.credit", credit::job),
+        job!("attribution.deliver", deliver::job),
+        job!("attribution.rollup", rollup::job),
+        job!("attribution.lift", kept::job),
+    ]
 }

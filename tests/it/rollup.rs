@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
-use marquee::attribution::rollup::{self, Counts, Days};
 use marquee::attribution;
+use marquee::attribution::rollup::{self, Counts, Days};
 use marquee::platform::ids::{CampaignId, PersonId, ProductId, RunId, TouchId, VariantId};
 use marquee::platform::{Db, Platform, Timestamp};
-use marquee::touches::{
-    self, Actor, Arm, Content, Finish, NewSignal, NewTouch, Outcome, SignalKind, Touch, TouchChannel, TouchState,
-};
 use marquee::read;
+use marquee::touches::{self, Actor, Arm, Content, Finish, NewSignal, NewTouch, Outcome, SignalKind, Touch, TouchChannel, TouchState};
 use rand::prelude::*;
 
 use crate::attribution::{Order, campaign, order, person, product, sql};
@@ -24,7 +22,8 @@ type Sums = BTreeMap<(i64, i64, i64, String), [i64; 12]>;
 
 /// The stored sums, whatever adds up to nothing left out.
 async fn stored(db: &Db) -> Sums {
-    let sql = "SELECT campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, clicked, bounced,
+    let sql =
+        "SELECT campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, clicked, bounced,
         unsubscribed, complained FROM rollup_touch";
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -36,10 +35,7 @@ async fn stored(db: &Db) -> Sums {
         counts: Counts,
     }
     let rows: Vec<Row> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
-    rows.into_iter()
-        .map(|r| ((r.campaign_id, r.day, r.variant_id, r.channel), r.counts.array()))
-        .filter(|(_, n)| *n != [0; 12])
-        .collect()
+    rows.into_iter().map(|r| ((r.campaign_id, r.day, r.variant_id, r.channel), r.counts.array())).filter(|(_, n)| *n != [0; 12]).collect()
 }
 
 /// The same, counted touch by touch.

@@ -176,7 +176,10 @@ both_engines!(deliveries_are_made_paused_sent_and_deleted, |shop| {
     // Three weeks later the session has ended.
     let admin = Browser::signed_in(&server, Role::Admin).await;
     assert_eq!(admin.submit(list, "/reports/deliveries/weekly/resume", &[]).await.status, 303);
-    assert!(marquee::attribution::deliver_due(&shop.platform).await.expect("passed").delivered.is_empty(), "what was missed is not made up for");
+    assert!(
+        marquee::attribution::deliver_due(&shop.platform).await.expect("passed").delivered.is_empty(),
+        "what was missed is not made up for"
+    );
     let ask = admin.get("/reports/deliveries/weekly/delete").await;
     assert!(ask.text.contains("will not be delivered any more"), "{}", ask.text);
     assert_eq!(admin.submit("/reports/deliveries/weekly/delete", "/reports/deliveries/weekly/delete", &[]).await.status, 303);

@@ -12,9 +12,11 @@ mod write;
 use chrono::NaiveDate;
 use serde::Serialize;
 
-pub use fold::{Folded, fold, rebuild};
 pub(super) use fold::job;
-pub use read::{Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, series, series_of, state, top_products, totals};
+pub use fold::{Folded, fold, rebuild};
+pub use read::{
+    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, series, series_of, state, top_products, totals,
+};
 pub(super) use write::{CreditDelta, credit_changed, lock};
 
 pub use crate::touches::deltas::Counts;

@@ -32,8 +32,7 @@ const LAST_DAY: &str = "SELECT MAX(day) FROM (SELECT MAX(day) AS day FROM rollup
      UNION ALL SELECT MAX(day) FROM rollup_credit WHERE day <= $1) d";
 /// The last day, up to and with this one, on which something was due, or earned.
 pub async fn last_day(db: &Db, until: NaiveDate) -> sqlx::Result<Option<NaiveDate>> {
-    let day: Option<i64> =
-        read!(*db, |c| sqlx::query_scalar(LAST_DAY).bind(super::day_number(until)).fetch_one(c).await)?;
+    let day: Option<i64> = read!(*db, |c| sqlx::query_scalar(LAST_DAY).bind(super::day_number(until)).fetch_one(c).await)?;
     Ok(day.map(day_of))
 }
 
@@ -140,11 +139,9 @@ macro_rules! sums {
         concat!("'' AS unused", $(", CAST(COALESCE(SUM(", $column, "), 0) AS BIGINT) AS ", $column),*)
     };
 }
-const COUNTED: &str = sums!(
-    "planned", "held", "skipped", "failed", "sent", "opened", "viewable", "seen", "clicked", "bounced", "unsubscribed", "complained"
-);
-const EARNED: &str =
-    sums!("orders", "last_orders", "first_minor", "last_minor", "linear_minor", "time_decay_minor", "position_minor");
+const COUNTED: &str =
+    sums!("planned", "held", "skipped", "failed", "sent", "opened", "viewable", "seen", "clicked", "bounced", "unsubscribed", "complained");
+const EARNED: &str = sums!("orders", "last_orders", "first_minor", "last_minor", "linear_minor", "time_decay_minor", "position_minor");
 const PRODUCT_COUNTED: &str = sums!("sent", "opened", "viewable", "clicked");
 const PRODUCT_EARNED: &str = sums!("last_orders", "first_minor", "last_minor", "linear_minor", "time_decay_minor", "position_minor");
 /// Counts that are not kept per product.

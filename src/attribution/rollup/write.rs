@@ -243,8 +243,7 @@ pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Res
     for sql in FORGET {
         on!(&mut *tx, |c| sqlx::query(sql).bind(id).execute(&mut *c).await.map(|_| ()))?;
     }
-    let (from, to): (Option<Timestamp>, Option<Timestamp>) =
-        on!(&mut *tx, |c| sqlx::query_as(SPAN).bind(id).fetch_one(&mut *c).await)?;
+    let (from, to): (Option<Timestamp>, Option<Timestamp>) = on!(&mut *tx, |c| sqlx::query_as(SPAN).bind(id).fetch_one(&mut *c).await)?;
     let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
     let days = Periods::over(from, to.plus_us(1), Unit::Day, zone);
     let months = Periods::over(from, to.plus_us(1), Unit::Month, zone);

@@ -225,7 +225,10 @@ pub(super) async fn filters(shell: &Shell, platform: &Platform, asked: &Asked) -
         channel,
         segment,
         currency: text(&q.currency),
-        time_zone: Field { value: q.time_zone.clone().unwrap_or_else(|| shop.to_owned()), options: zones.iter().map(|z| Choice::new(z, z)).collect() },
+        time_zone: Field {
+            value: q.time_zone.clone().unwrap_or_else(|| shop.to_owned()),
+            options: zones.iter().map(|z| Choice::new(z, z)).collect(),
+        },
         asks_views: !in_units,
         view_through: q.view_through.unwrap_or(usual.view_through),
         within,
@@ -234,11 +237,8 @@ pub(super) async fn filters(shell: &Shell, platform: &Platform, asked: &Asked) -
 
 /// The youngest campaigns, and the one looked into.
 async fn campaigns(platform: &Platform, value: Option<&str>, all: Choice) -> ApiResult<Field> {
-    let mut options: Vec<Choice> = campaign::names(&platform.db, CHOICES)
-        .await?
-        .into_iter()
-        .map(|(id, name)| Choice::new(id.to_string(), name))
-        .collect();
+    let mut options: Vec<Choice> =
+        campaign::names(&platform.db, CHOICES).await?.into_iter().map(|(id, name)| Choice::new(id.to_string(), name)).collect();
     let mut value = value.unwrap_or_default().to_owned();
     if !value.is_empty() {
         let found = campaign::find(&platform.db, &value).await?;

@@ -21,8 +21,16 @@ pub(super) fn view(shell: &Shell, r: &CohortReport) -> ApiResult<ResultView> {
     let kept = |age: usize| r.retention.get(age).map_or_else(|| "–".into(), |share| format::percent(*share));
     view.stats = vec![
         Stat { label: shell.say("reports.new_buyers"), value: format::count(people), note: String::new() },
-        Stat { label: shell.say("reports.again_next"), value: kept(1), note: shell.say_with("reports.after", &[("n", "1".into()), ("unit", unit.clone())]) },
-        Stat { label: shell.say("reports.again_third"), value: kept(3), note: shell.say_with("reports.after", &[("n", "3".into()), ("unit", unit.clone())]) },
+        Stat {
+            label: shell.say("reports.again_next"),
+            value: kept(1),
+            note: shell.say_with("reports.after", &[("n", "1".into()), ("unit", unit.clone())]),
+        },
+        Stat {
+            label: shell.say("reports.again_third"),
+            value: kept(3),
+            note: shell.say_with("reports.after", &[("n", "3".into()), ("unit", unit.clone())]),
+        },
     ];
     let ages = r.cohorts.iter().map(|c| c.cells.len()).max().unwrap_or(0).min(AGES);
     let mut table =

@@ -66,7 +66,12 @@ fn first_currency(totals: &[Total]) -> Option<&str> {
 
 #[allow(clippy::cast_precision_loss, reason = "for drawing")]
 pub(super) fn attribution(shell: &Shell, asked: &Asked, r: &Report) -> ApiResult<ResultView> {
-    let mut view = ResultView { stats: stats(shell, &r.totals), notes: learned(shell, &r.learned), empty: r.totals.is_empty(), ..ResultView::default() };
+    let mut view = ResultView {
+        stats: stats(shell, &r.totals),
+        notes: learned(shell, &r.learned),
+        empty: r.totals.is_empty(),
+        ..ResultView::default()
+    };
     if view.empty {
         return Ok(view);
     }
@@ -123,7 +128,11 @@ pub(super) fn attribution(shell: &Shell, asked: &Asked, r: &Report) -> ApiResult
 }
 
 pub(super) fn more(shell: &Shell, rows: usize) -> String {
-    if rows > SHOWN { shell.say_with("reports.more", &[("n", format::count(rows as i64)), ("shown", SHOWN.to_string())]) } else { String::new() }
+    if rows > SHOWN {
+        shell.say_with("reports.more", &[("n", format::count(rows as i64)), ("shown", SHOWN.to_string())])
+    } else {
+        String::new()
+    }
 }
 
 /// Models whose chart can be told apart.
@@ -131,7 +140,12 @@ const DRAWN_MODELS: [Model; 6] = [Model::First, Model::Last, Model::Linear, Mode
 
 #[allow(clippy::cast_precision_loss, reason = "for drawing")]
 pub(super) fn models(shell: &Shell, asked: &Asked, r: &ModelsReport) -> ApiResult<ResultView> {
-    let mut view = ResultView { stats: stats(shell, &r.totals), notes: learned(shell, &r.learned), empty: r.totals.is_empty(), ..ResultView::default() };
+    let mut view = ResultView {
+        stats: stats(shell, &r.totals),
+        notes: learned(shell, &r.learned),
+        empty: r.totals.is_empty(),
+        ..ResultView::default()
+    };
     if view.empty {
         return Ok(view);
     }

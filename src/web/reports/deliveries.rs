@@ -189,7 +189,8 @@ async fn read(shell: &Shell, platform: &Platform, form: &NewForm) -> Result<Deli
     let wrong = |field: &'static str, key: &str| ReportError::Invalid { field, detail: shell.say(key) };
     let report = kind_of(&form.report).map_err(|_| wrong("report", "reports.wrong.report"))?;
     let given: BTreeMap<String, String> = url::form_urlencoded::parse(form.query.as_bytes()).into_owned().collect();
-    let asked = Asked::read(platform, report, &given).await.map_err(|e| ReportError::Invalid { field: "report", detail: e.detail().to_owned() })?;
+    let asked =
+        Asked::read(platform, report, &given).await.map_err(|e| ReportError::Invalid { field: "report", detail: e.detail().to_owned() })?;
     let mut query = asked.query;
     (query.from, query.to, query.format, query.table) = (None, None, None, None);
     let hour: u32 = form.hour.parse().ok().filter(|h| *h < 24).ok_or_else(|| wrong("hour", "reports.wrong.hour"))?;
@@ -276,7 +277,11 @@ async fn run(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiR
         Err(error) => {
             tracing::warn!(%error, delivery = name, "a report could not be delivered");
             let why = format!("{error:#}").chars().take(120).collect();
-            Ok(shell.redirect_saying("/reports/deliveries", "bad", shell.say_with("reports.delivery_failed", &[("name", name), ("why", why)])))
+            Ok(shell.redirect_saying(
+                "/reports/deliveries",
+                "bad",
+                shell.say_with("reports.delivery_failed", &[("name", name), ("why", why)]),
+            ))
         }
     }
 }

@@ -49,7 +49,10 @@ pub(super) fn view(shell: &Shell, asked: &Asked, r: &FunnelReport) -> ApiResult<
             CellView::num(share(*n, before)),
         ]);
     }
-    funnel.note = shell.say_with("reports.funnel_note", &[("held", format::count(t.held)), ("skipped", format::count(t.skipped)), ("failed", format::count(t.failed))]);
+    funnel.note = shell.say_with(
+        "reports.funnel_note",
+        &[("held", format::count(t.held)), ("skipped", format::count(t.skipped)), ("failed", format::count(t.failed))],
+    );
     let mut table = TableView::new("rows", shell.say_with("reports.rows_by", &[("by", shell.say(&format!("reports.by.{}", r.by.name())))]))
         .text(shell.say(&format!("reports.by.{}", r.by.name())));
     for key in ["sent", "delivered", "seen", "clicked", "click_rate", "ordered", "bounced", "unsubscribed", "credited_linear"] {

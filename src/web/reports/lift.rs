@@ -167,7 +167,14 @@ async fn page(shell: Shell, platform: Data<Platform>) -> ApiResult {
     let view = LiftPage {
         tabs: tabs(&shell, "lift", None),
         as_of: all.as_ref().map(|k| k.as_of),
-        all: all.as_ref().and_then(|k| view(&shell, k, shell.say("reports.all_marketing"), widest(std::slice::from_ref(k), k.measured.results.first().map_or("", |r| r.unit.as_str())))),
+        all: all.as_ref().and_then(|k| {
+            view(
+                &shell,
+                k,
+                shell.say("reports.all_marketing"),
+                widest(std::slice::from_ref(k), k.measured.results.first().map_or("", |r| r.unit.as_str())),
+            )
+        }),
         campaigns,
         running,
     };

@@ -22,7 +22,11 @@ pub(super) fn view(shell: &Shell, r: &PathsReport) -> ApiResult<ResultView> {
     let stat = |key: &str, value: String, note: String| Stat { label: shell.say(key), value, note };
     view.stats = vec![
         stat("reports.orders_with_path", format::count(r.orders), money(r.revenue_minor, &r.currency)),
-        stat("reports.misses", format::count(r.misses), shell.say_with("reports.convert", &[("p", format::percent(r.orders as f64 / all as f64))])),
+        stat(
+            "reports.misses",
+            format::count(r.misses),
+            shell.say_with("reports.convert", &[("p", format::percent(r.orders as f64 / all as f64))]),
+        ),
         stat(
             "reports.median_first",
             hours(shell, r.from_first_contact.median_hours),
