@@ -8,6 +8,7 @@ mod answer;
 mod api;
 mod by;
 mod cohorts;
+mod copies;
 mod credit;
 mod deliver;
 mod engagement;
@@ -40,6 +41,7 @@ pub use answer::{Answer, Format, ReportKind, report as answer};
 pub use api::openapi;
 pub use by::{By, Within};
 pub use cohorts::{Cohort, CohortCell, CohortReport, cohorts};
+pub use copies::{CopyResult, copy_results, count_copies};
 pub use credit::{AttributionSetting, Pass, rebuild, update};
 pub use deliver::{Deliveries, Delivery, Destination, deliver_due, deliver_now, last_delivered};
 pub use engagement::{EngagementReport, EngagementRow, PeopleIn, engagement};
@@ -66,6 +68,7 @@ pub fn routes(config: &mut ServiceConfig) {
 pub fn jobs() -> Vec<JobSpec> {
     vec![
         job!("attribution.credit", credit::job),
+        job!("attribution.copies", copies::job),
         job!("attribution.deliver", deliver::job),
         job!("attribution.rollup", rollup::job),
         job!("attribution.lift", kept::job),

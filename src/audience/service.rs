@@ -458,6 +458,22 @@ pub async fn members(db: &Db, snapshot: SnapshotId, after: PersonId, limit: i64)
     Ok(store::members(db, snapshot, after, limit).await?)
 }
 
+/// How many of these people the newest snapshot of each segment holds, the most first; segments that hold none of them are left out. At most
+/// `segments` segments and some thousand people.
+pub async fn members_among(db: &Db, people: &[PersonId], segments: i64) -> Result<Vec<(Segment, i64)>, AudienceError> {
+    let ids: Vec<i64> = people.iter().map(|p| p.0).collect();
+    let mut found = Vec::new();
+    for segment in list(db, SegmentId(0), segments).await? {
+        let Some(snapshot) = store::latest(db, segment.id).await? else { continue };
+        let members = store::members_among(db, snapshot.id, &ids).await?;
+        if members > 0 {
+            found.push((segment, members));
+        }
+    }
+    found.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.id.cmp(&b.0.id)));
+    Ok(found)
+}
+
 /// A point on the curve of a segment's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SizePoint {

@@ -135,6 +135,17 @@ pub(super) async fn start(tx: &mut Tx, segment: SegmentId, version: i64, as_of: 
         sqlx::query_as::<_, SnapshotRow>(SNAPSHOT).bind(id).fetch_one(&mut *c).await
     })
 }
+const AMONG_SQLITE: &str =
+    "SELECT COUNT(*) FROM segment_member WHERE snapshot_id = $1 AND person_id IN (SELECT value FROM json_each($2))";
+const AMONG_POSTGRES: &str = "SELECT COUNT(*) FROM segment_member WHERE snapshot_id = $1 AND person_id = ANY($2)";
+
+/// How many of these people are in a snapshot: one look into the key for each.
+pub(super) async fn members_among(db: &Db, snapshot: SnapshotId, people: &[i64]) -> sqlx::Result<i64> {
+    match db {
+        Db::Sqlite(s) => sqlx::query_scalar(AMONG_SQLITE).bind(snapshot).bind(Json(people)).fetch_one(&s.readers).await,
+        Db::Postgres(p) => sqlx::query_scalar(AMONG_POSTGRES).bind(snapshot).bind(people).fetch_one(p).await,
+    }
+}
 const FORGET: &str = "DELETE FROM segment_member WHERE person_id = $1 AND snapshot_id IN (SELECT id FROM segment_snapshot)";
 
 /// Takes erased people out of every snapshot: being in one tells what they did. The sizes stay.

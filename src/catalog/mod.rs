@@ -5,24 +5,34 @@
 
 mod api;
 mod asset;
+mod browse;
 mod fetch;
+mod index;
 mod model;
 mod service;
 mod store;
+mod thumbnail;
+mod words;
 
 use actix_web::web::ServiceConfig;
 
 pub use api::openapi;
 pub use asset::{Asset, Picture, PictureError};
+pub use browse::{CatalogueCounts, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel, browse, counts, tiles};
 pub use fetch::{FetchError, FetchOptions, Fetcher};
+pub use index::{brands, categories, forget_words, index_words};
 pub use model::{CatalogError, NewProduct, Product, ancestors, content_hash, normal_category_path};
-pub use service::fetch_missing_pictures;
+pub use service::{Level, fetch_missing_pictures, replace_picture, set_level};
 pub use store::{
     BulkUpsert, all, asset, by_sku, by_sku_in, changed_since, count, get, get_by_sku, get_many, page, put_asset, put_picture, set_image,
     without_picture,
 };
 pub use store::{bulk_upsert, insert_missing, move_stock, restore, retire, set_stock};
 
+pub use thumbnail::{THUMBNAIL_SIDES, thumbnail};
+pub use words::{BANNER_TITLE_WIDTH, width};
+
+use crate::job;
 use crate::platform::queue::JobSpec;
 
 /// HTTP routes of this slice.
@@ -30,7 +40,7 @@ pub fn routes(config: &mut ServiceConfig) {
     api::routes(config);
 }
 
-/// Jobs of this slice: none; importers and the HTTP interface bring products in.
+/// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {
-    Vec::new()
+    vec![job!("catalog.words", index::job)]
 }

@@ -190,6 +190,9 @@ impl NewProduct {
         Ok(self)
     }
 
+    pub(super) fn words(&self) -> std::collections::BTreeSet<String> {
+        super::words::of_product(&self.sku, &self.title, &self.description, self.brand.as_deref(), &self.category_path)
+    }
     pub fn content_hash(&self) -> String {
         content_hash(&self.title, &self.description, self.brand.as_deref(), &self.category_path)
     }

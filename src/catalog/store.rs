@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use sqlx::types::Json;
 
 use super::asset::{self, Asset, Picture, PictureError};
+use super::index;
 use super::model::{CatalogError, NewProduct, Product};
 use crate::platform::clock::Timestamp;
 use crate::platform::db::{Db, Tx};
@@ -269,15 +270,20 @@ async fn write(
         let known: HashSet<String> = ids.keys().cloned().collect();
         // One row per sku, and always in the same order: two writers at once cannot wait for each other in a circle.
         let last: BTreeMap<&str, &NewProduct> = some.iter().map(|p| (p.sku.as_str(), p)).collect();
-        let rows: Vec<Value> = last.into_values().map(as_row).collect();
+        let rows: Vec<Value> = last.values().map(|p| as_row(p)).collect();
         let distinct = rows.len();
+        let texts = index::text_hashes(tx, &skus).await?;
         let rows = Json(rows);
         let written: Vec<(String, ProductId)> = match tx {
             Tx::Sqlite { tx, .. } => sqlx::query_as(sqlite).bind(&rows).bind(now).fetch_all(&mut **tx).await?,
             Tx::Postgres(tx) => sqlx::query_as(postgres).bind(&rows).bind(now).fetch_all(&mut **tx).await?,
         };
         done.unchanged += distinct - written.len();
+        let mut reworded = Vec::new();
         for (sku, id) in written {
+            if let Some(product) = last.get(sku.as_str()).filter(|p| texts.get(&sku) != Some(&p.content_hash())) {
+                reworded.push((id, product.words()));
+            }
             if known.contains(&sku) {
                 done.updated += 1;
             } else {
@@ -285,6 +291,7 @@ async fn write(
             }
             ids.insert(sku, id);
         }
+        index::put_words(tx, &reworded).await?;
         for sku in skus {
             done.ids.push(*ids.get(sku).ok_or(sqlx::Error::RowNotFound)?);
         }
@@ -326,6 +333,13 @@ pub async fn set_stock(tx: &mut Tx, id: ProductId, stock: Option<i64>, now: Time
 /// Adds (or, below zero, takes) pieces of a counted stock, which never falls below zero. `false` where stock is not counted.
 pub async fn move_stock(tx: &mut Tx, id: ProductId, pieces: i64, now: Timestamp) -> sqlx::Result<bool> {
     on!(tx, |c| sqlx::query(MOVE_STOCK).bind(id).bind(pieces).bind(now).execute(&mut *c).await.map(|r| r.rows_affected() > 0))
+}
+
+const SET_AVAILABLE: &str = "UPDATE product SET available = $2, updated_at = $3 WHERE id = $1 AND available <> $2";
+
+/// Says whether the shop sells it. `false` where nothing changed.
+pub async fn set_available(tx: &mut Tx, id: ProductId, available: bool, now: Timestamp) -> sqlx::Result<bool> {
+    on!(tx, |c| sqlx::query(SET_AVAILABLE).bind(id).bind(available).bind(now).execute(&mut *c).await.map(|r| r.rows_affected() > 0))
 }
 
 const SET_IMAGE: &str = "UPDATE product SET image_hash = $2, updated_at = $3 WHERE id = $1 AND image_hash IS DISTINCT FROM $2";

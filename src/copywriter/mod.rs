@@ -1,6 +1,7 @@
 //! The words: phrase grammar, remote generator, guardrails, stored copy.
 
 mod api;
+mod browse;
 pub mod grammar;
 pub mod guardrails;
 mod model;
@@ -13,11 +14,12 @@ mod writer;
 use actix_web::web::ServiceConfig;
 
 pub use api::openapi;
+pub use browse::{CopyFilter, CopyState, MOST_COUNTED, browse, counts};
 pub use model::{
     Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
     SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,
 };
-pub use service::{CopyError, Ensured, approve, brief_for, edit, ensure, ensure_with, get_many, reject};
+pub use service::{CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, get, get_many, of_product, reject};
 pub use writer::{GRAMMAR_ID, Writer, Written};
 
 use crate::platform::queue::JobSpec;

@@ -270,12 +270,21 @@ pub async fn get_many(db: &crate::platform::Db, ids: &[CopyId]) -> sqlx::Result<
     Ok(store::get_many(db, ids).await?.into_iter().map(|c| (c.id, c)).collect())
 }
 
-pub(super) async fn get(platform: &Platform, id: CopyId) -> Result<StoredCopy, CopyError> {
+/// The newest copies about a product, at most `limit`.
+pub async fn of_product(db: &crate::platform::Db, product: ProductId, limit: i64) -> sqlx::Result<Vec<StoredCopy>> {
+    store::of_product(db, product, limit).await
+}
+
+/// One copy.
+///
+/// # Errors
+/// [`CopyError::NotFound`].
+pub async fn get(platform: &Platform, id: CopyId) -> Result<StoredCopy, CopyError> {
     store::get_many(&platform.db, &[id]).await?.pop().ok_or(CopyError::NotFound)
 }
 
 /// The brief a stored copy answers to, from the product's facts of now.
-async fn brief_of(platform: &Platform, copy: &StoredCopy) -> Result<Brief, CopyError> {
+pub async fn brief_of(platform: &Platform, copy: &StoredCopy) -> Result<Brief, CopyError> {
     let product = catalog::get(&platform.db, copy.product_id).await?.ok_or(CopyError::NotFound)?;
     let request = CopyRequest {
         campaign_id: copy.campaign_id,
@@ -287,6 +296,12 @@ async fn brief_of(platform: &Platform, copy: &StoredCopy) -> Result<Brief, CopyE
         occasion: copy.occasion,
     };
     Ok(brief_for(&product, &request, &platform.config.shop.name))
+}
+
+/// What the guardrails find in a text that somebody types for a copy; nothing is stored.
+pub async fn checked(platform: &Platform, id: CopyId, text: &Copy) -> Result<Vec<Finding>, CopyError> {
+    let copy = get(platform, id).await?;
+    Ok(guardrails::check(text, &brief_of(platform, &copy).await?))
 }
 
 /// A person says yes to the text as it stands. Refused where it has become untrue.

@@ -9,7 +9,7 @@ use crate::platform::{Db, Tx};
 use crate::{on, read};
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: CopyId,
     campaign_id: CampaignId,
     variant_id: VariantId,
@@ -60,7 +60,7 @@ impl TryFrom<Row> for StoredCopy {
     }
 }
 
-fn stored(rows: Vec<Row>) -> sqlx::Result<Vec<StoredCopy>> {
+pub(super) fn stored(rows: Vec<Row>) -> sqlx::Result<Vec<StoredCopy>> {
     rows.into_iter().map(StoredCopy::try_from).collect()
 }
 
@@ -111,6 +111,13 @@ pub async fn page(
     let campaign = campaign.map_or(-1, |c| c.0);
     let status = status.map_or("", CopyStatus::as_str);
     stored(read!(*db, |c| sqlx::query_as::<_, Row>(PAGE).bind(after).bind(campaign).bind(status).bind(limit).fetch_all(c).await)?)
+}
+
+const OF_PRODUCT: &str = "SELECT * FROM ad_copy WHERE product_id = $1 ORDER BY id DESC LIMIT $2";
+
+/// The newest copies about a product.
+pub async fn of_product(db: &Db, product: ProductId, limit: i64) -> sqlx::Result<Vec<StoredCopy>> {
+    stored(read!(*db, |c| sqlx::query_as::<_, Row>(OF_PRODUCT).bind(product).bind(limit).fetch_all(c).await)?)
 }
 
 /// A row to be written.

@@ -11,8 +11,10 @@ pub mod email;
 pub mod fonts;
 mod layout;
 mod listing;
+pub mod own;
 pub mod preview;
 mod service;
+mod show;
 pub mod utm;
 
 use actix_web::web::ServiceConfig;
@@ -23,6 +25,7 @@ pub use brand::{BrandKit, Colour};
 pub use email::{EmailKind, EmailTemplates, MailContext, MailLinks, ProductView, RenderedEmail};
 pub use listing::{ReadyBanner, banners_of};
 pub use service::{BannerRequest, Banners, Creative, CreativeError, ensure_banner, ensure_banners, page};
+pub use show::{Light, banners_of_copy, lit, preview_banner, preview_context, preview_mail};
 pub use utm::Utm;
 
 use crate::platform::queue::JobSpec;

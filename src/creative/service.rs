@@ -80,7 +80,7 @@ pub struct Creative {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: CreativeId,
     campaign_id: CampaignId,
     variant_id: VariantId,
@@ -156,7 +156,7 @@ pub async fn page(db: &Db, after: CreativeId, campaign: Option<CampaignId>, limi
 
 /// Everything a banner shows, owned, so that it can be drawn on another thread.
 #[derive(Clone, Serialize)]
-struct Inputs {
+pub(super) struct Inputs {
     version: u32,
     headline: String,
     body: String,
@@ -171,7 +171,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn of(copy: &StoredCopy, product: &Product, brand: BrandKit, request: &BannerRequest) -> Self {
+    pub(super) fn of(copy: &StoredCopy, product: &Product, brand: BrandKit, request: &BannerRequest) -> Self {
         let text = copy.copy.fill(None, product.price_now(), request.locale);
         Self {
             version: banner::VERSION,
@@ -190,7 +190,7 @@ impl Inputs {
     fn hash(&self) -> String {
         hex::encode(Sha256::digest(serde_json::to_vec(self).unwrap_or_default()))
     }
-    fn draw(&self, picture: Option<&[u8]>) -> Result<banner::Drawn, BannerError> {
+    pub(super) fn draw(&self, picture: Option<&[u8]>) -> Result<banner::Drawn, BannerError> {
         let mut noted = None;
         let picture = picture.and_then(|bytes| match ProductPicture::decode(bytes) {
             Ok(picture) => Some(picture),

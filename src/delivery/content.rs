@@ -12,7 +12,9 @@ use crate::campaign::{self, Campaign, CampaignError};
 use crate::catalog::{self, Product};
 use crate::copywriter::{self, StoredCopy};
 use crate::creative::BrandKit;
+use crate::creative::custom::CustomTemplate;
 use crate::creative::email::{EmailKind, EmailTemplates, MAX_MORE, MailContext, MailLinks, ProductView};
+use crate::creative::own::compiled_own;
 use crate::people::{self, Person};
 use crate::platform::Platform;
 use crate::platform::ids::{CampaignId, CopyId, PersonId, ProductId, TouchId};
@@ -23,7 +25,13 @@ pub struct CampaignMail {
     platform: Platform,
     owner: std::sync::OnceLock<String>,
     sender: Arc<Sender>,
-    templates: Arc<EmailTemplates>,
+    templates: Arc<Templates>,
+}
+
+/// Those that come with Marquee, and the shop's own by key.
+struct Templates {
+    built_in: EmailTemplates,
+    own: HashMap<String, CustomTemplate>,
 }
 
 /// Everything one mail is written from.
@@ -39,7 +47,9 @@ pub struct Draft {
 impl CampaignMail {
     pub async fn load(platform: &Platform) -> anyhow::Result<Self> {
         let sender = Sender::load(&platform.config)?;
-        let templates = EmailTemplates::new(BrandKit::load(platform).await?);
+        let brand = BrandKit::load(platform).await?;
+        let own = compiled_own(&platform.db, &brand).await?;
+        let templates = Templates { built_in: EmailTemplates::new(brand), own };
         Ok(Self { platform: platform.clone(), owner: std::sync::OnceLock::new(), sender: Arc::new(sender), templates: Arc::new(templates) })
     }
 
@@ -156,7 +166,7 @@ impl Compose for CampaignMail {
     }
 }
 
-fn write_one(platform: &Platform, sender: &Sender, templates: &EmailTemplates, ready: &Ready<Draft>) -> Result<Mail, String> {
+fn write_one(platform: &Platform, sender: &Sender, templates: &Templates, ready: &Ready<Draft>) -> Result<Mail, String> {
     let (config, signer) = (&platform.config, &platform.signer);
     let draft = &ready.draft;
     let touch = draft.touch.id;
@@ -180,8 +190,11 @@ fn write_one(platform: &Platform, sender: &Sender, templates: &EmailTemplates, r
         locale: draft.copy.locale,
         more,
     };
-    let kind = kind_of(draft);
-    let rendered = templates.render(kind, &context).map_err(|e| e.to_string())?;
+    let named = named(draft);
+    let rendered = match named.and_then(|name| templates.own.get(name)) {
+        Some(own) => own.render(&context).map_err(|e| e.to_string())?,
+        None => templates.built_in.render(kind_of(named, draft.products.len()), &context).map_err(|e| e.to_string())?,
+    };
     let plan = &draft.campaign.plan;
     let built = sender
         .build(&Outgoing {
@@ -201,14 +214,18 @@ fn write_one(platform: &Platform, sender: &Sender, templates: &EmailTemplates, r
     Ok(Mail { touch, attempts: ready.attempts, to: built.to, bytes: built.bytes })
 }
 
-/// The variant's template where it names one of ours, else what fits the number of products.
-fn kind_of(draft: &Draft) -> EmailKind {
-    let named = draft.touch.variant_id.and_then(|id| draft.campaign.variant(id)).and_then(|v| v.variant.template.as_deref());
+/// The template that the variant names.
+fn named(draft: &Draft) -> Option<&str> {
+    draft.touch.variant_id.and_then(|id| draft.campaign.variant(id)).and_then(|v| v.variant.template.as_deref())
+}
+
+/// The built-in template of that name, else what fits the number of products.
+fn kind_of(named: Option<&str>, products: usize) -> EmailKind {
     match named {
         Some("letter") => EmailKind::Letter,
         Some("hero") => EmailKind::Hero,
         Some("hero_more") => EmailKind::HeroMore,
-        _ if draft.products.len() > 1 => EmailKind::HeroMore,
+        _ if products > 1 => EmailKind::HeroMore,
         _ => EmailKind::Hero,
     }
 }

@@ -39,6 +39,8 @@ pub struct ServerConfig {
     pub shutdown_s: u64,
     /// A proxy of ours stands in front and writes `X-Forwarded-For`: its last entry is the visitor.
     pub behind_proxy: bool,
+    /// The program that renders previews of the shop's own templates, in a process that can be killed; empty: this very one.
+    pub preview_program: String,
 }
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -49,6 +51,7 @@ impl Default for ServerConfig {
             max_body_bytes: 1 << 20,
             shutdown_s: 20,
             behind_proxy: false,
+            preview_program: String::new(),
         }
     }
 }

@@ -103,6 +103,16 @@ impl Money {
     pub fn parse(text: &str, currency: Currency) -> Result<Self, MoneyError> {
         parse_minor(text, currency.exponent(), false).map(|minor| Self { minor, currency })
     }
+    /// `12.50`, without its currency: what [`Money::parse`] reads, and spreadsheets add up.
+    pub fn decimal(self) -> String {
+        let exponent = self.currency.exponent() as usize;
+        let sign = if self.minor < 0 { "-" } else { "" };
+        let digits = format!("{:0>width$}", self.minor.unsigned_abs(), width = exponent + 1);
+        match digits.split_at(digits.len() - exponent) {
+            (whole, "") => format!("{sign}{whole}"),
+            (whole, fraction) => format!("{sign}{whole}.{fraction}"),
+        }
+    }
     /// As [`Money::parse`], rounding half away from zero where there are more decimals than the currency has (unit prices of 0.001).
     pub fn parse_rounding(text: &str, currency: Currency) -> Result<Self, MoneyError> {
         parse_minor(text, currency.exponent(), true).map(|minor| Self { minor, currency })

@@ -8,7 +8,7 @@ use super::blend::Blend;
 use super::facts::{self, Fact};
 use super::history::{Dataset, Interaction, Kind};
 use super::index::VectorIndex;
-use super::ranker::{FEATURES, Ranker, Why};
+use super::ranker::{FEATURES, Ranker, TextIndex as _, Why};
 use super::rules::{self, ChoiceRules};
 use super::{Pick, artifact, embed, store};
 use crate::catalog;
@@ -273,6 +273,18 @@ impl Chooser {
             }
             Why::Popular => "Popular now".to_owned(),
         }
+    }
+
+    /// The products most like one by text and picture, best first. Empty where it has no vector.
+    pub fn similar(&self, product: ProductId, n: usize) -> Vec<super::Similar> {
+        let Some(item) = self.item_at.get(&product.0).copied() else { return Vec::new() };
+        let own = self.side.vector(item);
+        if own.iter().all(|v| *v == 0.0) {
+            return Vec::new();
+        }
+        let cosine = |other: u32| f64::from(super::als::dot(own, self.side.vector(other)));
+        let found = self.index.nearest(own, n + 1).into_iter().filter(|other| *other != item);
+        found.take(n).map(|other| super::Similar { product_id: ProductId(self.items[other as usize]), cosine: cosine(other) }).collect()
     }
 
     /// Weights of the blend by feature, for the curious.

@@ -4,6 +4,7 @@
 //! learned on a later time window orders them; rules (stock, bought already, shown lately, diversity) have the last word. Jobs
 //! `recommend.embed`, `recommend.train` and `recommend.pick` keep it fresh.
 
+mod about;
 pub mod als;
 mod artifact;
 pub mod base;
@@ -31,6 +32,7 @@ use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Db, Platform, Timestamp};
 
+pub use about::{Similar, picked_by, picked_count, similar};
 pub use chooser::Chooser;
 pub use rules::ChoiceRules;
 pub use store::forget_people;

@@ -2,7 +2,9 @@
 
 pub mod account;
 mod assets;
+mod catalogue;
 pub mod chart;
+mod creatives;
 pub mod format;
 mod gate;
 mod home;
@@ -16,6 +18,7 @@ mod settings;
 mod start;
 pub mod table;
 mod ui;
+mod upload;
 pub mod words;
 
 use actix_web::http::StatusCode;
@@ -30,7 +33,7 @@ use crate::platform::http::ApiError;
 
 /// Every page and form of the UI with what it needs. Nothing else mounts pages; a generated test asks each as every role.
 pub fn table() -> Vec<Route> {
-    [home::routes(), account::routes(), jobs::routes(), reports::routes(), settings::routes(), start::routes()].concat()
+    [home::routes(), account::routes(), catalogue::routes(), creatives::routes(), jobs::routes(), reports::routes(), settings::routes(), start::routes()].concat()
 }
 
 /// Mounts assets and pages.

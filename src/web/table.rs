@@ -69,6 +69,11 @@ pub fn after_number(after: Option<&str>) -> ApiResult<Option<i64>> {
     }
 }
 
+/// A cell of a CSV file that a spreadsheet would run as a formula begins with an apostrophe.
+pub fn formula_safe(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
+}
+
 /// The parameters that every table takes. Flatten it into the page's own query struct, or take it beside.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

@@ -42,6 +42,11 @@ impl Ui {
         })
     }
 
+    /// Whether a page is mounted under this pattern: links to pages that are not there are not shown.
+    pub(super) fn has(&self, pattern: &str) -> bool {
+        self.paths.contains(pattern)
+    }
+
     /// Renders a template for a reader.
     pub(super) fn render(&self, template: &str, context: &Context, reader: Reader) -> Result<String, ApiError> {
         format::reading(reader, || self.tera.render(template, context))

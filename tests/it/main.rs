@@ -38,3 +38,5 @@ mod traits;
 mod web;
 mod web_home;
 mod web_reports;
+mod web_catalogue;
+mod web_creatives;

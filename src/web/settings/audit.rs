@@ -10,7 +10,7 @@ use crate::account::{AuditEntry, AuditFilter, Permission, audit};
 use crate::platform::Platform;
 use crate::platform::http::ApiResult;
 use crate::web::page::Shell;
-use crate::web::table::{Choice, PAGE_ROWS, Pager, after_number, kept};
+use crate::web::table::{Choice, PAGE_ROWS, Pager, after_number, formula_safe, kept};
 
 pub(super) fn routes() -> Vec<Route> {
     let need = Need::May(Permission::Administer);
@@ -84,9 +84,4 @@ async fn download(platform: Data<Platform>, query: Query<AuditQuery>) -> ApiResu
         .content_type("text/csv; charset=utf-8")
         .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""))
         .body(bytes))
-}
-
-/// A cell that a spreadsheet would run as a formula begins with an apostrophe.
-fn formula_safe(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
 }

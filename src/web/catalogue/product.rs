@@ -1,0 +1,251 @@
+//! One product: picture, facts, what to mend, what is like it, who likes it, what is said about it and where.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Path};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::likers::{self, Likers};
+use super::{FindingView, Tile, product_id};
+use crate::catalog::{self, Product, ProductFinding};
+use crate::copywriter::StoredCopy;
+use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::ids::ProductId;
+use crate::platform::{Money, Platform, Timestamp};
+use crate::web::page::Shell;
+use crate::{campaign, copywriter, recommend};
+
+/// Similar products shown.
+const SIMILAR: usize = 8;
+const COPIES: i64 = 30;
+
+#[derive(Serialize)]
+struct Step {
+    name: String,
+    href: String,
+}
+
+#[derive(Serialize)]
+struct SimilarView {
+    tile: Tile,
+    cosine: f64,
+}
+
+#[derive(Serialize)]
+pub(super) struct CopyRow {
+    id: String,
+    campaign: String,
+    campaign_href: String,
+    channel: &'static str,
+    locale: &'static str,
+    status: &'static str,
+    tone: &'static str,
+    /// Subject, or headline where there is none.
+    words: String,
+    body: String,
+    findings: usize,
+}
+
+#[derive(Serialize)]
+struct CampaignRow {
+    id: String,
+    name: String,
+    status: String,
+    href: String,
+    channels: String,
+    copies: usize,
+}
+
+/// The stock form with its error.
+#[derive(Clone, Default, Serialize)]
+pub(super) struct StockForm {
+    pub stock: String,
+    pub available: bool,
+    pub error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ProductView {
+    id: ProductId,
+    sku: String,
+    title: String,
+    description: String,
+    brand: Option<String>,
+    brand_href: String,
+    steps: Vec<Step>,
+    price: Money,
+    was: Option<Money>,
+    stock: Option<i64>,
+    available: bool,
+    url: Option<String>,
+    image_hash: Option<String>,
+    image_url: Option<String>,
+    attributes: Vec<(String, String)>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    retired_at: Option<Timestamp>,
+    sellable: bool,
+    findings: Vec<FindingView>,
+    title_width: usize,
+    form: StockForm,
+    picture_error: Option<String>,
+    similar: Vec<SimilarView>,
+    likers: Likers,
+    copies: Vec<CopyRow>,
+    campaigns: Vec<CampaignRow>,
+    creatives: bool,
+}
+
+pub(super) async fn find(platform: &Platform, text: &str) -> ApiResult<Product> {
+    catalog::get(&platform.db, product_id(text)?).await?.ok_or_else(|| ApiError::not_found("product"))
+}
+
+pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
+    let product = find(&platform, &path).await?;
+    let form = StockForm {
+        stock: product.stock.map(|n| n.to_string()).unwrap_or_default(),
+        available: product.available,
+        error: None,
+    };
+    show(&shell, &platform, product, form, None, StatusCode::OK).await
+}
+
+/// The page, also after a form of it was refused.
+pub(super) async fn show(
+    shell: &Shell,
+    platform: &Platform,
+    product: Product,
+    form: StockForm,
+    picture_error: Option<String>,
+    status: StatusCode,
+) -> ApiResult {
+    let db = &platform.db;
+    let similar = similar(platform, product.id).await?;
+    let likers = likers::of(db, product.id, shell.ui().has("/segments/{id}")).await?;
+    let copies = copywriter::of_product(db, product.id, COPIES).await?;
+    let (copies, campaigns) = campaigns_of(shell, platform, copies).await?;
+    let mut findings = findings(&product);
+    if likers.picked == 0 && product.sellable() {
+        findings.push(ProductFinding::NeverPicked);
+    }
+    let mut before = String::new();
+    let steps = product
+        .category_path
+        .split(" > ")
+        .filter(|s| !s.is_empty())
+        .map(|name| {
+            before = if before.is_empty() { name.to_owned() } else { format!("{before} > {name}") };
+            Step { name: name.to_owned(), href: super::category_href(&before) }
+        })
+        .collect();
+    let view = ProductView {
+        id: product.id,
+        sellable: product.sellable(),
+        title_width: catalog::width(&product.title),
+        findings: findings.into_iter().map(FindingView::of).collect(),
+        price: product.price_now(),
+        was: product.sale_price.map(|_| product.price),
+        brand_href: product.brand.as_deref().map(|b| format!("/catalogue?brand={}", super::encoded(b))).unwrap_or_default(),
+        brand: product.brand,
+        steps,
+        attributes: product.attributes.iter().map(|(k, v)| (k.clone(), value(v))).collect(),
+        sku: product.sku,
+        title: product.title.clone(),
+        description: product.description,
+        stock: product.stock,
+        available: product.available,
+        url: product.url,
+        image_hash: product.image_hash,
+        image_url: product.image_url,
+        created_at: product.created_at,
+        updated_at: product.updated_at,
+        retired_at: product.retired_at,
+        form,
+        picture_error,
+        similar,
+        likers,
+        copies,
+        campaigns,
+        creatives: shell.ui().has("/creatives"),
+    };
+    shell.render_as(status, "catalogue/product.html", product.title, &view)
+}
+
+fn findings(product: &Product) -> Vec<ProductFinding> {
+    let mut found = Vec::new();
+    let mut add = |is: bool, what| {
+        if is {
+            found.push(what);
+        }
+    };
+    add(!product.available || product.stock.is_some_and(|n| n <= 0), ProductFinding::SoldOut);
+    add(product.image_hash.is_none(), ProductFinding::NoPicture);
+    add(product.description.trim().is_empty(), ProductFinding::NoText);
+    add(catalog::width(&product.title) > catalog::BANNER_TITLE_WIDTH, ProductFinding::LongTitle);
+    found
+}
+
+/// An attribute in a line.
+fn value(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+async fn similar(platform: &Platform, product: ProductId) -> ApiResult<Vec<SimilarView>> {
+    let found = recommend::similar(platform, product, SIMILAR * 2).await.map_err(ApiError::internal)?;
+    let mut tiles = catalog::tiles(&platform.db, &found.iter().map(|s| s.product_id).collect::<Vec<_>>()).await?;
+    let on_offer = found.into_iter().filter_map(|s| {
+        let row = tiles.remove(&s.product_id).filter(|r| r.retired_at.is_none())?;
+        Some(SimilarView { tile: row.into(), cosine: s.cosine })
+    });
+    Ok(on_offer.take(SIMILAR).collect())
+}
+
+async fn campaigns_of(shell: &Shell, platform: &Platform, copies: Vec<StoredCopy>) -> ApiResult<(Vec<CopyRow>, Vec<CampaignRow>)> {
+    let mut by_campaign: BTreeMap<_, Vec<&StoredCopy>> = BTreeMap::new();
+    for copy in &copies {
+        by_campaign.entry(copy.campaign_id).or_default().push(copy);
+    }
+    let known = campaign::get_many(&platform.db, &by_campaign.keys().copied().collect::<Vec<_>>()).await?;
+    let href = |id: &crate::platform::ids::CampaignId| {
+        if shell.ui().has("/campaigns/{id}") { format!("/campaigns/{id}") } else { String::new() }
+    };
+    let name = |id: &crate::platform::ids::CampaignId| known.get(id).map_or_else(|| id.to_string(), |c| c.name.clone());
+    let mut campaigns: Vec<CampaignRow> = by_campaign
+        .iter()
+        .map(|(id, copies)| {
+            let mut channels: Vec<&str> = copies.iter().map(|c| c.channel.as_str()).collect();
+            channels.sort_unstable();
+            channels.dedup();
+            CampaignRow {
+                id: id.to_string(),
+                name: name(id),
+                status: known.get(id).map(|c| c.status.as_str().to_owned()).unwrap_or_default(),
+                href: href(id),
+                channels: channels.join(" "),
+                copies: copies.len(),
+            }
+        })
+        .collect();
+    campaigns.reverse();
+    let rows = copies
+        .iter()
+        .map(|c| CopyRow {
+            id: c.id.to_string(),
+            campaign: name(&c.campaign_id),
+            campaign_href: href(&c.campaign_id),
+            channel: c.channel.as_str(),
+            locale: c.locale.as_str(),
+            status: c.status.as_str(),
+            tone: c.tone.as_str(),
+            words: if c.copy.subject.is_empty() { c.copy.headline.clone() } else { c.copy.subject.clone() },
+            body: c.copy.body.clone(),
+            findings: c.findings.len(),
+        })
+        .collect();
+    Ok((rows, campaigns))
+}
