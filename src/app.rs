@@ -7,17 +7,17 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::middleware::{Compress, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpResponse, HttpServer, Responder};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Responder};
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::account::{self, KeyRing};
+use crate::account::{self, KeyRing, Scope};
 use crate::platform::http::{ApiError, ApiResult, Problem, observe};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Platform, telemetry};
 use crate::{
     adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, privacy, recommend, touches,
-    tracking, web as pages,
+    tracking, web as pages, webhooks,
 };
 
 /// What the server holds beside the platform: everything with a life of its own.
@@ -92,6 +92,7 @@ pub fn jobs() -> Vec<JobSpec> {
         adserver::jobs(),
         tracking::jobs(),
         attribution::jobs(),
+        webhooks::jobs(),
         demo::jobs(),
     ]
     .concat()
@@ -156,8 +157,21 @@ async fn readyz(platform: Data<Platform>) -> ApiResult {
     }
 }
 
-async fn metrics() -> impl Responder {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::metrics().render())
+/// Figures for Prometheus. They tell how much a shop sells and to how many: open to this machine, to keys with the scope `reports`, and to
+/// everybody only where `server.open_metrics` says so.
+async fn metrics(request: HttpRequest, platform: Data<Platform>, keys: Data<KeyRing>) -> ApiResult {
+    // What came through a proxy comes from elsewhere, though the proxy may be here.
+    let forwarded = ["x-forwarded-for", "forwarded", "x-real-ip", "via"].iter().any(|h| request.headers().contains_key(*h));
+    let local = !forwarded && request.peer_addr().is_some_and(|a| a.ip().to_canonical().is_loopback());
+    if !local && !platform.config.server.open_metrics {
+        let known = account::key_in(&request).and_then(|key| keys.check(&key));
+        match known {
+            None => return Err(ApiError::unauthorized("Send an API key with the scope “reports”.")),
+            Some(principal) if !principal.may(Scope::Reports) => return Err(ApiError::forbidden("This key lacks the scope “reports”.")),
+            Some(_) => {}
+        }
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::metrics().render()))
 }
 
 /// Every way in which actix itself refuses a request, as problem+json.

@@ -33,3 +33,4 @@ pub mod demo;
 pub mod import;
 
 pub mod web;
+pub mod webhooks;

@@ -88,9 +88,11 @@ impl Accounts {
     pub async fn sign_in_code(&self, proof: &str, code: &str, from: &Visitor) -> Result<SignIn, UserError> {
         let row = self.open_proof(proof).await?;
         self.held_back(&row.email, from)?;
-        let Some(secret) = &row.totp_secret else { return self.begin(&row, from).await };
+        let Some(stored) = &row.totp_secret else { return self.begin(&row, from).await };
         let now = self.platform.now();
-        let step = totp::matching_step(secret, code, now, row.totp_last_step);
+        // A secret that cannot be opened matches no code; recovery codes still work.
+        let step = totp::opened(&self.platform.signer, row.id, stored)
+            .and_then(|secret| totp::matching_step(&secret, code, now, row.totp_last_step));
         let mut tx = self.platform.db.begin().await?;
         let good = match step {
             Some(step) => store::use_step(&mut tx, row.id, step).await?,

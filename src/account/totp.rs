@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::platform::Timestamp;
+use crate::platform::ids::UserId;
+use crate::platform::token::Signer;
 
 const STEP_S: i64 = 30;
 /// RFC 4226 asks for at least 128 bits and recommends 160.
@@ -17,6 +19,11 @@ pub const RECOVERY_CODES: usize = 10;
 
 pub fn new_secret() -> Vec<u8> {
     rand::random::<[u8; SECRET_BYTES]>().to_vec()
+}
+
+/// A stored secret, opened. Rows from before secrets were sealed hold the bare 20 bytes.
+pub(super) fn opened(signer: &Signer, user: UserId, stored: &[u8]) -> Option<Vec<u8>> {
+    if stored.len() == SECRET_BYTES { Some(stored.to_vec()) } else { signer.unseal("totp", &user.to_string(), stored) }
 }
 
 /// The six digits of a step (RFC 4226 §5.3).

@@ -361,7 +361,9 @@ impl Accounts {
         let codes = totp::new_recovery_codes();
         let hashes: Vec<Vec<u8>> = codes.iter().map(|c| totp::recovery_hash(c)).collect();
         let mut tx = self.db().begin().await?;
-        store::set_totp(&mut tx, id, Some(secret), step).await?;
+        // Sealed: a copy of the database is no second step.
+        let sealed = self.platform.signer.seal("totp", &id.to_string(), secret);
+        store::set_totp(&mut tx, id, Some(&sealed), step).await?;
         store::replace_codes(&mut tx, id, &hashes).await?;
         tx.commit().await?;
         Ok(codes)

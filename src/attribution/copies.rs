@@ -41,7 +41,8 @@ struct Row {
     clicked: i64,
 }
 
-const FIRST: &str = "SELECT MIN(id) FROM touch";
+// Postgres knows no smallest UUID; the key's first row says the same.
+const FIRST: &str = "SELECT id FROM touch ORDER BY id LIMIT 1";
 const COUNTED: &str = "SELECT COALESCE(t.copy_id, c.copy_id) AS copy_id, COUNT(*) AS sent, COUNT(t.open_at) AS opened, COUNT(t.viewable_at) AS viewable,
          COUNT(t.click_at) AS clicked
      FROM touch t LEFT JOIN creative c ON c.id = t.creative_id
@@ -65,7 +66,7 @@ fn day_of(at: Timestamp) -> i64 {
 }
 
 async fn first_day(db: &Db) -> sqlx::Result<Option<i64>> {
-    let first: Option<TouchId> = read!(*db, |c| sqlx::query_scalar(FIRST).fetch_one(c).await)?;
+    let first: Option<TouchId> = read!(*db, |c| sqlx::query_scalar(FIRST).fetch_optional(c).await)?;
     let ms = first.map(|id| i64::try_from(id.0.as_u128() >> 80).unwrap_or(0));
     Ok(ms.map(|ms| day_of(Timestamp(ms.saturating_mul(1000)))))
 }

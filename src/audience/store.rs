@@ -135,8 +135,7 @@ pub(super) async fn start(tx: &mut Tx, segment: SegmentId, version: i64, as_of: 
         sqlx::query_as::<_, SnapshotRow>(SNAPSHOT).bind(id).fetch_one(&mut *c).await
     })
 }
-const AMONG_SQLITE: &str =
-    "SELECT COUNT(*) FROM segment_member WHERE snapshot_id = $1 AND person_id IN (SELECT value FROM json_each($2))";
+const AMONG_SQLITE: &str = "SELECT COUNT(*) FROM segment_member WHERE snapshot_id = $1 AND person_id IN (SELECT value FROM json_each($2))";
 const AMONG_POSTGRES: &str = "SELECT COUNT(*) FROM segment_member WHERE snapshot_id = $1 AND person_id = ANY($2)";
 
 /// How many of these people are in a snapshot: one look into the key for each.

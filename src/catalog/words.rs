@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::model::ancestors;
 
-/// Widest title that a banner shows whole; characters of scripts without blanks count twice.
-pub const BANNER_TITLE_WIDTH: usize = 30;
+/// Widest title that the words of a banner (90 wide) hold whole beside what they say about it; characters of scripts without blanks count twice.
+pub const BANNER_TITLE_WIDTH: usize = 50;
 const MAX_WORD: usize = 40;
 const MAX_WORDS: usize = 80;
 const MAX_TERMS: usize = 8;
@@ -136,7 +136,7 @@ mod tests {
         let zh = of_product("1", "手工陶瓷马克杯350ml", "", None, "");
         assert!(found(&zh, "马克杯") && found(&zh, "陶瓷 350") && found(&zh, "杯") && !found(&zh, "马杯"));
         assert!(zh.contains(NO_TEXT));
-        assert!(of_product("1", "手工陶瓷马克杯手工陶瓷马克杯手工陶瓷", "x", None, "").contains(LONG_TITLE), "18 characters, 36 wide");
+        assert!(of_product("1", &"手工陶瓷马克杯".repeat(4), "x", None, "").contains(LONG_TITLE), "28 characters, 56 wide");
     }
 
     #[test]

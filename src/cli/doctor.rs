@@ -19,7 +19,13 @@ fn bad(what: impl Into<String>) -> Finding {
 pub async fn run(config: Config, clock: Clock) -> anyhow::Result<()> {
     let mut findings = vec![good(format!("configuration reads; database {}", without_password(&config.database.url)))];
     match Platform::open(config.clone(), clock).await {
-        Ok(platform) => findings.extend(database(&platform).await),
+        Ok(platform) => {
+            findings.extend(database(&platform).await);
+            let sender = crate::delivery::mail_config(&platform).await?;
+            if sender.mail.from_address.is_empty() {
+                findings.push(bad("whom are mails from? Set mail.from_address, or the sender on the settings page"));
+            }
+        }
         Err(error) => findings.push(bad(format!("database: {error:#}"))),
     }
     findings.extend(mail(&config).await);
@@ -78,9 +84,6 @@ async fn mail(config: &Config) -> Vec<Finding> {
                 });
             }
         }
-    }
-    if config.mail.from_address.is_empty() {
-        findings.push(bad("mail.from_address is empty: whom are mails from?"));
     }
     for key in &config.mail.dkim {
         findings.push(if key.key_file.is_file() {

@@ -98,10 +98,10 @@ pub async fn browse(db: &Db, filter: &CopyFilter, before: Option<CopyId>, limit:
 
 /// Counting stops here.
 pub const MOST_COUNTED: i64 = 10_000;
-const WAITING: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'written' LIMIT 10000) some";
-const APPROVED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status IN ('approved', 'edited') LIMIT 10000) some";
-const REJECTED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'rejected' LIMIT 10000) some";
-const DROPPED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'dropped' LIMIT 10000) some";
+const WAITING: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'written' LIMIT 10000) few";
+const APPROVED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status IN ('approved', 'edited') LIMIT 10000) few";
+const REJECTED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'rejected' LIMIT 10000) few";
+const DROPPED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM ad_copy WHERE status = 'dropped' LIMIT 10000) few";
 
 /// How many copies stand where; [`MOST_COUNTED`] stands for that many or more.
 pub async fn counts(db: &Db) -> sqlx::Result<Vec<(CopyState, i64)>> {

@@ -19,7 +19,9 @@ pub use model::{
     Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
     SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,
 };
-pub use service::{CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, get, get_many, of_product, reject};
+pub use service::{
+    CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, get, get_many, of_product, reject,
+};
 pub use writer::{GRAMMAR_ID, Writer, Written};
 
 use crate::platform::queue::JobSpec;

@@ -18,8 +18,8 @@ const SETTING: &str = "templates";
 pub const MAX_OWN: usize = 20;
 /// Rendering a mail takes milliseconds.
 const PREVIEW_TIMEOUT: Duration = Duration::from_secs(5);
-/// Names of the templates that come with Marquee.
-const TAKEN: [&str; 3] = ["hero", "hero_more", "letter"];
+/// Names of the templates that come with Marquee, and of pages beside them.
+const TAKEN: [&str; 5] = ["hero", "hero_more", "letter", "new", "try"];
 
 /// What a new template begins with.
 pub const STARTER: &str = include_str!("../../templates/email/starter.mjml");

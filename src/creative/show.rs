@@ -71,7 +71,13 @@ fn harmless(product: &Product, config: &Config) -> ProductView {
 }
 
 /// What a preview of a mail is rendered from: the words filled for somebody of that name.
-pub fn preview_context(config: &Config, words: &Copy, locale: Locale, first_name: Option<&str>, products: &[Product]) -> Option<MailContext> {
+pub fn preview_context(
+    config: &Config,
+    words: &Copy,
+    locale: Locale,
+    first_name: Option<&str>,
+    products: &[Product],
+) -> Option<MailContext> {
     let (first, more) = products.split_first()?;
     Some(MailContext {
         copy: words.fill(first_name, first.price_now(), locale),

@@ -46,7 +46,7 @@ pub struct Draft {
 
 impl CampaignMail {
     pub async fn load(platform: &Platform) -> anyhow::Result<Self> {
-        let sender = Sender::load(&platform.config)?;
+        let sender = Sender::load(&*super::mail_config(platform).await?)?;
         let brand = BrandKit::load(platform).await?;
         let own = compiled_own(&platform.db, &brand).await?;
         let templates = Templates { built_in: EmailTemplates::new(brand), own };

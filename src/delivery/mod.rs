@@ -7,6 +7,7 @@ mod content;
 pub mod dispatch;
 pub mod dkim;
 pub mod dsn;
+mod identity;
 pub mod message;
 mod notice;
 mod notify;
@@ -21,6 +22,7 @@ use actix_web::web::ServiceConfig;
 
 pub use api::{openapi, take as take_bounces};
 pub use bounces::forget_addresses;
+pub use identity::{SenderError, SenderSetting, mail_config};
 pub use notice::{Attachment, Notice, send_notice};
 pub use notify::{NotifyError, notify};
 

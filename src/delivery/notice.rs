@@ -56,7 +56,7 @@ impl Sender {
 
 /// Sends a notice through the first mail server that takes it. An error says why none did.
 pub async fn send_notice(platform: &Platform, notice: Notice<'_>) -> anyhow::Result<()> {
-    let sender = Sender::load(&platform.config)?;
+    let sender = Sender::load(&*super::mail_config(platform).await?)?;
     let built = sender.build_notice(&notice, platform.now())?;
     let pool = Pool::new(&platform.config.mail)?;
     anyhow::ensure!(!pool.servers().is_empty(), "mail.servers is empty: there is no mail server to send through");

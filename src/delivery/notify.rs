@@ -10,6 +10,8 @@ pub enum NotifyError {
     #[error("no mail server is configured: set mail.servers in marquee.toml")]
     NoServer,
     #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
     Message(#[from] MessageError),
     #[error("mail.servers: {0}")]
     Server(String),
@@ -20,11 +22,11 @@ pub enum NotifyError {
 
 /// Sends one mail now, trying each server once. Returns the server's answer.
 pub async fn notify(platform: &Platform, to: &str, subject: &str, text: &str) -> Result<String, NotifyError> {
-    let config = &platform.config;
+    let config = super::mail_config(platform).await?;
     if config.mail.servers.is_empty() {
         return Err(NotifyError::NoServer);
     }
-    let sender = Sender::load(config)?;
+    let sender = Sender::load(&config)?;
     let id = format!("notice_{}", crate::platform::ids::uuid_v7(platform.now()).simple());
     let mail = sender.build_notice(&Notice { id: &id, to, subject, text, attachment: None }, platform.now())?;
     let pool = Pool::new(&config.mail).map_err(|e| NotifyError::Server(e.to_string()))?;

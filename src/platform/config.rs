@@ -20,6 +20,7 @@ pub struct Config {
     pub mail: MailConfig,
     pub generator: GeneratorConfig,
     pub models: ModelsConfig,
+    pub webhooks: WebhooksConfig,
     pub work: WorkConfig,
     pub log: LogConfig,
 }
@@ -41,6 +42,8 @@ pub struct ServerConfig {
     pub behind_proxy: bool,
     /// The program that renders previews of the shop's own templates, in a process that can be killed; empty: this very one.
     pub preview_program: String,
+    /// `/metrics` for everybody; else only for this machine and for keys with the scope `reports`.
+    pub open_metrics: bool,
 }
 impl Default for ServerConfig {
     fn default() -> Self {
@@ -52,6 +55,7 @@ impl Default for ServerConfig {
             shutdown_s: 20,
             behind_proxy: false,
             preview_program: String::new(),
+            open_metrics: false,
         }
     }
 }
@@ -163,6 +167,13 @@ pub struct GeneratorConfig {
     #[serde(skip_serializing)]
     pub api_key: Option<SecretString>,
     pub timeout_s: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhooksConfig {
+    /// Also tell servers in private networks, on any port, and over http: for a shop whose servers stand beside this one.
+    pub allow_private: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -51,8 +51,9 @@ fn nearest(vectors: &HashMap<ProductId, Vec<f32>>, product: ProductId, n: usize)
     all
 }
 
-const PICKED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM pick WHERE product_id = $1 AND person_id > 0 LIMIT $2) some";
-const PICKERS: &str = "SELECT person_id FROM (SELECT person_id FROM pick WHERE product_id = $1 AND person_id > 0 ORDER BY person_id LIMIT $2) some
+const PICKED: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM pick WHERE product_id = $1 AND person_id > 0 LIMIT $2) few";
+const PICKERS: &str =
+    "SELECT person_id FROM (SELECT person_id FROM pick WHERE product_id = $1 AND person_id > 0 ORDER BY person_id LIMIT $2) few
      WHERE person_id % $3 = 0 ORDER BY person_id LIMIT $4";
 
 /// For how many people a product is among the stored picks; counting stops at 50,000.

@@ -72,10 +72,7 @@ fn parts(body: &[u8], boundary: &str) -> Option<Vec<Part>> {
             let from = line.find(&format!(" {key}=\""))? + key.len() + 3;
             Some(line[from..].split('"').next()?.to_owned())
         };
-        found.push(Part {
-            name: value("name")?,
-            bytes: body.get(head_end + 4..end).unwrap_or_default().to_vec(),
-        });
+        found.push(Part { name: value("name")?, bytes: body.get(head_end + 4..end).unwrap_or_default().to_vec() });
         if found.len() > MAX_PARTS {
             return None;
         }

@@ -40,3 +40,4 @@ mod web_home;
 mod web_reports;
 mod web_catalogue;
 mod web_creatives;
+mod web_settings;

@@ -49,6 +49,7 @@ const RANKS: &[(&str, u8)] = &[
     ("adserver", 9),
     ("tracking", 10),
     ("attribution", 11),
+    ("webhooks", 11),
     ("privacy", 11),
     ("import", 12),
     ("web", 13),

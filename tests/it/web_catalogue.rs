@@ -38,7 +38,7 @@ both_engines!(products_are_found_by_words_filters_and_orders, |shop| {
             NewProduct { brand: Some("Tin & Co".into()), stock: Some(4), ..product("MUG-1", "Blue mug", "Home > Kitchen", 500) },
             NewProduct { stock: Some(0), ..product("MUG-2", "Red mug, blue rim", "Home > Kitchen", 300) },
             NewProduct { description: String::new(), ..product("LAMP", "Lamp", "Home > Light", 900) },
-            product("VASE", "An exceedingly long title for a rather small vase", "Garden", 100),
+            product("VASE", "An exceedingly long and winding title for a rather small vase", "Garden", 100),
             product("ZH", "手工陶瓷马克杯", "Home", 200),
         ],
     )
@@ -160,7 +160,8 @@ fn png(side: u32) -> Vec<u8> {
 
 /// Posts a file as a browser's form would.
 async fn upload(browser: &Browser<'_>, path: &str, token: &str, bytes: &[u8]) -> (u16, String) {
-    let mut body = b"--b0undary\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"p.png\"\r\nContent-Type: image/png\r\n\r\n".to_vec();
+    let mut body =
+        b"--b0undary\r\nContent-Disposition: form-data; name=\"picture\"; filename=\"p.png\"\r\nContent-Type: image/png\r\n\r\n".to_vec();
     body.extend_from_slice(bytes);
     body.extend_from_slice(b"\r\n--b0undary--\r\n");
     let answer = browser

@@ -89,7 +89,13 @@ both_engines!(copies_are_approved_rejected_and_edited_under_the_guardrails, |sho
 
     // An edit that says what is not so is refused beside its field, and what was typed is kept.
     let path = format!("/creatives/{}", copies[1]);
-    let lie = [("subject", "Now 70% off: only 3 left"), ("preheader", "x"), ("headline", "Red lamp"), ("body", "It costs €9.99."), ("cta", "Look")];
+    let lie = [
+        ("subject", "Now 70% off: only 3 left"),
+        ("preheader", "x"),
+        ("headline", "Red lamp"),
+        ("body", "It costs €9.99."),
+        ("cta", "Look"),
+    ];
     let refused = marketer.submit(&path, &path, &lie).await;
     assert_eq!(refused.status, 422, "{}", refused.text);
     assert!(refused.text.contains("value=\"Now 70% off: only 3 left\"") && refused.text.contains("It was not saved"));
@@ -97,7 +103,13 @@ both_engines!(copies_are_approved_rejected_and_edited_under_the_guardrails, |sho
     assert!(asked.status == 200 && asked.text.contains("data-for=\"subject\"") && asked.text.contains("cannot go out"), "{}", asked.text);
     let before = copywriter::get(platform, copies[1]).await.expect("copy");
     assert_eq!(before.status, CopyStatus::Approved, "asking and failing change nothing");
-    let honest = [("subject", "A red lamp"), ("preheader", "For you"), ("headline", "Red lamp"), ("body", "Made of painted metal."), ("cta", "Look")];
+    let honest = [
+        ("subject", "A red lamp"),
+        ("preheader", "For you"),
+        ("headline", "Red lamp"),
+        ("body", "Made of painted metal."),
+        ("cta", "Look"),
+    ];
     assert_eq!(marketer.submit(&path, &path, &honest).await.status, 303);
     let after = copywriter::get(platform, copies[1]).await.expect("copy");
     assert_eq!((after.status, after.copy.subject.as_str()), (CopyStatus::Edited, "A red lamp"));
@@ -122,7 +134,10 @@ both_engines!(previews_do_nothing_and_results_are_counted, |shop| {
     let framed = analyst.get(&format!("/creatives/{mail}/mail")).await;
     assert_eq!(framed.status, 200, "{}", framed.text);
     let policy = framed.headers["content-security-policy"].to_str().expect("text").to_owned();
-    assert!(policy.starts_with("sandbox;") && policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'self'"), "{policy}");
+    assert!(
+        policy.starts_with("sandbox;") && policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'self'"),
+        "{policy}"
+    );
     assert!(framed.text.contains("Blue mug") && !framed.text.contains("/t/"), "no tracked link is in a preview");
     assert!(analyst.get(&format!("/creatives/{mail}/mail?light=dark")).await.text.contains("@media (min-width: 0px)"));
     assert_eq!(analyst.get(&format!("/creatives/{banner}/mail")).await.status, 404);
@@ -183,12 +198,24 @@ both_engines!(the_brand_is_checked_shown_and_kept, |shop| {
     assert!(page.status == 200 && page.text.contains("#1f4d3a"), "{}", page.text);
     let fields = |ink: &'static str| {
         vec![
-            ("name", "Shop <i>x</i>"), ("primary", "#AA0044"), ("accent", "#c2410c"), ("background", "#f4f2ee"), ("surface", "#ffffff"),
-            ("ink", ink), ("font", "Georgia, serif"), ("radius", "3"), ("logo_url", ""), ("postal_address", "1 Road\r\nTown"),
+            ("name", "Shop <i>x</i>"),
+            ("primary", "#AA0044"),
+            ("accent", "#c2410c"),
+            ("background", "#f4f2ee"),
+            ("surface", "#ffffff"),
+            ("ink", ink),
+            ("font", "Georgia, serif"),
+            ("radius", "3"),
+            ("logo_url", ""),
+            ("postal_address", "1 Road\r\nTown"),
         ]
     };
     let faint = admin.submit(path, path, &fields("#cccccc")).await;
-    assert!(faint.status == 422 && faint.text.contains("cannot be read on the sheet") && faint.text.contains("too faint"), "{}", faint.text);
+    assert!(
+        faint.status == 422 && faint.text.contains("cannot be read on the sheet") && faint.text.contains("too faint"),
+        "{}",
+        faint.text
+    );
     let odd = admin.submit(path, path, &fields("red; background: url(x)")).await;
     assert!(odd.status == 422 && odd.text.contains("Write colours as"));
     assert_eq!(admin.submit(path, path, &fields("#222222")).await.status, 303);
@@ -212,7 +239,8 @@ both_engines!(the_brand_is_checked_shown_and_kept, |shop| {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn own_templates_are_tried_checked_and_kept() {
-    let shop = TestShop::open_with(Engine::Sqlite, |c| c.server.preview_program = env!("CARGO_BIN_EXE_marquee").into()).await.expect("SQLite");
+    let shop =
+        TestShop::open_with(Engine::Sqlite, |c| c.server.preview_program = env!("CARGO_BIN_EXE_marquee").into()).await.expect("SQLite");
     let server = TestServer::start(&shop).await;
     let admin = Browser::signed_in(&server, Role::Admin).await;
     let path = "/creatives/templates";
@@ -225,7 +253,12 @@ async fn own_templates_are_tried_checked_and_kept() {
     assert!(tried.status == 200 && tried.text.contains("Stoneware mug"), "a shop without products is shown one: {}", tried.text);
     assert!(tried.headers["content-security-policy"].to_str().expect("text").starts_with("sandbox;"));
     assert!(own::own_templates(&shop.platform.db).await.expect("read").is_empty(), "trying keeps nothing");
-    for hostile in ["<mjml><mj-body><mj-raw><script>alert(1)</script>{{ links.unsubscribe }}</mj-raw></mj-body></mjml>", "{{ config.secret }}{{ links.unsubscribe }}", "<mjml></mjml>", ""] {
+    for hostile in [
+        "<mjml><mj-body><mj-raw><script>alert(1)</script>{{ links.unsubscribe }}</mj-raw></mj-body></mjml>",
+        "{{ config.secret }}{{ links.unsubscribe }}",
+        "<mjml></mjml>",
+        "",
+    ] {
         let refused = admin.submit(path, path, &fields("ours", hostile)).await;
         assert_eq!(refused.status, 422, "{hostile}");
         assert!(!refused.text.contains("<script>alert"), "{}", refused.text);

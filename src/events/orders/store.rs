@@ -205,6 +205,18 @@ pub async fn of_person(db: &Db, person: PersonId, limit: i64) -> sqlx::Result<Ve
     read!(*db, |c| sqlx::query_as::<_, Order>(OF_PERSON).bind(person).bind(limit).fetch_all(c).await)
 }
 
+const BY_IDS_SQLITE: &str = "SELECT * FROM shop_order WHERE id IN (SELECT value FROM json_each($1))";
+const BY_IDS_POSTGRES: &str = "SELECT * FROM shop_order WHERE id = ANY($1)";
+
+/// Those of the orders that exist; some thousand at a time.
+pub async fn by_ids(db: &Db, ids: &[OrderId]) -> sqlx::Result<Vec<Order>> {
+    let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    match db {
+        Db::Sqlite(s) => sqlx::query_as(BY_IDS_SQLITE).bind(sqlx::types::Json(ids)).fetch_all(&s.readers).await,
+        Db::Postgres(p) => sqlx::query_as(BY_IDS_POSTGRES).bind(ids).fetch_all(p).await,
+    }
+}
+
 /// Sums by currency of the plausible orders that a server or an import vouches for, placed in `from..to`.
 pub async fn totals(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<Totals>> {
     read!(*db, |c| sqlx::query_as::<_, Totals>(TOTALS).bind(from).bind(to).fetch_all(c).await)

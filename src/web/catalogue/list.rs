@@ -28,12 +28,8 @@ pub(super) struct ListQuery {
 
 const LEVELS: [(&str, StockLevel); 4] =
     [("in", StockLevel::In), ("low", StockLevel::Low), ("out", StockLevel::Out), ("uncounted", StockLevel::Uncounted)];
-const ORDERS: [(&str, ProductOrder); 4] = [
-    ("title", ProductOrder::Title),
-    ("price", ProductOrder::Price),
-    ("stock", ProductOrder::Stock),
-    ("updated", ProductOrder::Updated),
-];
+const ORDERS: [(&str, ProductOrder); 4] =
+    [("title", ProductOrder::Title), ("price", ProductOrder::Price), ("stock", ProductOrder::Stock), ("updated", ProductOrder::Updated)];
 /// Findings that the list can be narrowed to.
 const FINDINGS: [ProductFinding; 4] =
     [ProductFinding::NoPicture, ProductFinding::NoText, ProductFinding::LongTitle, ProductFinding::SoldOut];

@@ -1,8 +1,8 @@
 //! Catalogue: what do we sell, what gets shown, and what keeps a product from being shown well?
 
 mod change;
-mod list;
 mod likers;
+mod list;
 mod product;
 
 use actix_web::HttpResponse;

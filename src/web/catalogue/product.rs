@@ -104,11 +104,7 @@ pub(super) async fn find(platform: &Platform, text: &str) -> ApiResult<Product> 
 
 pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
     let product = find(&platform, &path).await?;
-    let form = StockForm {
-        stock: product.stock.map(|n| n.to_string()).unwrap_or_default(),
-        available: product.available,
-        error: None,
-    };
+    let form = StockForm { stock: product.stock.map(|n| n.to_string()).unwrap_or_default(), available: product.available, error: None };
     show(&shell, &platform, product, form, None, StatusCode::OK).await
 }
 

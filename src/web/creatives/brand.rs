@@ -67,9 +67,8 @@ impl BrandForm {
     /// # Errors
     /// The first field that breaks a rule.
     fn read(&self) -> Result<BrandKit, BrandError> {
-        let colour = |field: &'static str, text: &str| {
-            Colour::try_from(text.trim().to_lowercase()).map_err(|why| BrandError { field, why })
-        };
+        let colour =
+            |field: &'static str, text: &str| Colour::try_from(text.trim().to_lowercase()).map_err(|why| BrandError { field, why });
         let kit = BrandKit {
             name: self.name.trim().to_owned(),
             logo_url: self.logo_url.trim().to_owned(),
@@ -114,7 +113,7 @@ struct BrandView {
     /// The form's values for the previews' addresses.
     query: String,
     shop: String,
-    postal: String,
+    postal_hint: String,
 }
 
 /// WCAG AA for text.
@@ -129,12 +128,7 @@ fn contrasts(form: &BrandForm) -> Vec<Contrast> {
         let ratio = ground.contrast(on);
         Contrast { name, ratio, passes: ratio >= LEAST }
     };
-    vec![
-        row("text", surface, ink),
-        row("button", primary, primary.ink()),
-        row("link", surface, primary),
-        row("sale", surface, accent),
-    ]
+    vec![row("text", surface, ink), row("button", primary, primary.ink()), row("link", surface, primary), row("sale", surface, accent)]
 }
 
 fn query_of(form: &BrandForm) -> String {
@@ -177,7 +171,11 @@ fn view(shell: &Shell, form: BrandForm, error: Option<BrandError>, logo_error: O
         query: query_of(&form),
         form,
         shop: shop.name.clone(),
-        postal: shop.postal_address.clone(),
+        postal_hint: if shop.postal_address.is_empty() {
+            shell.say("brand.postal_hint")
+        } else {
+            shell.say_with("brand.postal_hint_set", &[("now", shop.postal_address.clone())])
+        },
     }
 }
 

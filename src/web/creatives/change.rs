@@ -46,9 +46,7 @@ pub(super) async fn edit(shell: Shell, platform: Data<Platform>, path: Path<Stri
             shell.note(copy.id.to_string(), format!("{} → {}", first_words(&copy.copy), first_words(&done.copy)));
             Ok(shell.redirect_saying(&format!("/creatives/{}", copy.id), "good", shell.say("creatives.saved")))
         }
-        Err(CopyError::Refused(findings)) => {
-            show(&shell, &platform, copy, &text, &findings, StatusCode::UNPROCESSABLE_ENTITY).await
-        }
+        Err(CopyError::Refused(findings)) => show(&shell, &platform, copy, &text, &findings, StatusCode::UNPROCESSABLE_ENTITY).await,
         Err(other) => Err(other.into()),
     }
 }

@@ -168,8 +168,22 @@ pub(super) async fn download(shell: Shell, platform: Data<Platform>, query: Quer
     let fault = |e: csv::Error| ApiError::internal(e);
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head = [
-        "id", "campaign", "variant", "product", "channel", "locale", "state", "subject", "preheader", "headline", "body", "cta", "findings",
-        "sent", "seen", "clicked",
+        "id",
+        "campaign",
+        "variant",
+        "product",
+        "channel",
+        "locale",
+        "state",
+        "subject",
+        "preheader",
+        "headline",
+        "body",
+        "cta",
+        "findings",
+        "sent",
+        "seen",
+        "clicked",
     ];
     writer.write_record(head).map_err(fault)?;
     let (mut before, mut written) = (None, 0);
@@ -184,8 +198,18 @@ pub(super) async fn download(shell: Shell, platform: Data<Platform>, query: Quer
             let findings: Vec<&str> = card.findings.iter().map(|f| f.kind).collect();
             let count = |of: fn(&super::ResultView) -> i64| card.result.as_ref().map_or(0, of).to_string();
             let texts = [
-                &card.campaign, &card.variant, &card.product, &card.channel.to_owned(), &card.locale.to_owned(), &card.state.to_owned(),
-                &card.subject, &card.preheader, &card.headline, &card.body, &card.cta, &findings.join(" "),
+                &card.campaign,
+                &card.variant,
+                &card.product,
+                &card.channel.to_owned(),
+                &card.locale.to_owned(),
+                &card.state.to_owned(),
+                &card.subject,
+                &card.preheader,
+                &card.headline,
+                &card.body,
+                &card.cta,
+                &findings.join(" "),
             ]
             .map(|t| formula_safe(t));
             let seen = count(if card.banner { |r| r.viewable } else { |r| r.opened });

@@ -17,9 +17,9 @@ use crate::account::Permission;
 use crate::attribution::CopyResult;
 use crate::catalog::ProductRow;
 use crate::copywriter::{CopyChannel, CopyState, Finding, Severity, StoredCopy};
+use crate::platform::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::CopyId;
-use crate::platform::Timestamp;
 use rate::Rate;
 
 pub(super) fn routes() -> Vec<Route> {

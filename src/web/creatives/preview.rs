@@ -9,8 +9,8 @@ use super::one::find;
 use crate::catalog::{self, Product};
 use crate::copywriter::{CopyChannel, StoredCopy};
 use crate::creative::{self, BrandKit, EmailKind, Format, Light};
-use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::Platform;
+use crate::platform::http::{ApiError, ApiResult};
 
 /// A document for a sandboxed frame of ours: no script, no form, no link that leads anywhere; pictures only.
 pub(super) const FRAME_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data: https: http:; \

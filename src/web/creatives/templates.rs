@@ -171,9 +171,14 @@ pub(super) async fn drop(shell: Shell, platform: Data<Platform>, path: Path<Stri
     Ok(shell.redirect_saying("/creatives/templates", "good", said))
 }
 
-/// A kept template with a product of the shop, for a frame.
+/// A kept template (or, as `new`, what a new one begins with) with a product of the shop, for a frame.
 pub(super) async fn mail(platform: Data<Platform>, path: Path<String>, light: Query<LightQuery>) -> ApiResult {
-    let template = find(&platform, &path).await?;
+    let template = match path.as_str() {
+        "new" => {
+            TemplateForm { mjml: own::STARTER.into(), text: own::STARTER_TEXT.into(), ..TemplateForm::default() }.template(platform.now())
+        }
+        key => find(&platform, key).await?,
+    };
     let mail = render(&platform, &template).await?;
     Ok(framed(creative::lit(&at_home(&platform, &mail.html), light.light())))
 }

@@ -5,6 +5,7 @@ mod keys;
 mod policy;
 mod sender;
 mod users;
+mod webhooks;
 
 use serde::Serialize;
 
@@ -15,7 +16,7 @@ use crate::platform::http::ApiResult;
 
 pub(super) fn routes() -> Vec<Route> {
     let start = vec![Route::get("/settings", Need::May(Permission::Configure), start)];
-    [start, sender::routes(), policy::routes(), users::routes(), keys::routes(), audit::routes()].concat()
+    [start, sender::routes(), policy::routes(), users::routes(), keys::routes(), webhooks::routes(), audit::routes()].concat()
 }
 
 async fn start(shell: Shell) -> ApiResult {
@@ -37,6 +38,7 @@ fn tabs(shell: &Shell, current: &str) -> Vec<Tab> {
         ("/settings/contact", "settings.contact", Configure),
         ("/settings/users", "settings.users", Administer),
         ("/settings/keys", "settings.keys", Administer),
+        ("/settings/webhooks", "settings.webhooks", Administer),
         ("/settings/audit", "settings.audit", Administer),
     ]
     .into_iter()
