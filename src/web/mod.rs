@@ -33,7 +33,17 @@ use crate::platform::http::ApiError;
 
 /// Every page and form of the UI with what it needs. Nothing else mounts pages; a generated test asks each as every role.
 pub fn table() -> Vec<Route> {
-    [home::routes(), account::routes(), catalogue::routes(), creatives::routes(), jobs::routes(), reports::routes(), settings::routes(), start::routes()].concat()
+    [
+        home::routes(),
+        account::routes(),
+        catalogue::routes(),
+        creatives::routes(),
+        jobs::routes(),
+        reports::routes(),
+        settings::routes(),
+        start::routes(),
+    ]
+    .concat()
 }
 
 /// Mounts assets and pages.
