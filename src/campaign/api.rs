@@ -6,10 +6,8 @@ use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
 use super::dry_run::{self, Detectable, DryRun, PersonPart, ProductShare};
-use super::model::{
-    Action, Campaign, Caps, Choice, Goal, GoalKind, Hours, IfPast, LocaleMode, NewCampaign, Plan, Repeat, Run, RunStatus, Schedule,
-    SendWindow, Sender, Status, StoredVariant, Utm, Variant,
-};
+use super::model::{Action, Campaign, NewCampaign, Run, RunStatus, Status, StoredVariant};
+use super::plan::{Caps, Choice, Goal, GoalKind, Hours, IfPast, LocaleMode, Plan, Repeat, Schedule, SendWindow, Sender, Utm, Variant};
 use super::policy::{self, ContactPolicy};
 use super::report::{self, Progress, VariantResult};
 use super::{service, store};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::error::CampaignError;
-use super::model::Choice;
+use super::plan::Choice;
 use crate::catalog::{self, Product};
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::{Platform, Timestamp};

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::model::{Caps, Plan};
+use super::plan::{Caps, Plan};
 use super::policy::ContactPolicy;
 use crate::people::{self, Channel, Consent, Person};
 use crate::platform::clock::DAY_US;

@@ -7,6 +7,7 @@ mod dry_run;
 mod error;
 mod facts;
 mod model;
+mod plan;
 mod planning;
 mod policy;
 mod recheck;
@@ -24,10 +25,8 @@ pub use api::openapi;
 pub use dry_run::{Detectable, DryRun, PersonPart, ProductShare, detectable, dry_run};
 pub use error::CampaignError;
 pub use facts::reason;
-pub use model::{
-    Action, Campaign, Caps, Choice, Goal, GoalKind, Hours, IfPast, LocaleMode, NewCampaign, Plan, Repeat, Run, RunStatus, Schedule,
-    SendWindow, Sender, Status, StoredVariant, Utm, Variant,
-};
+pub use model::{Action, Campaign, NewCampaign, Run, RunStatus, Status, StoredVariant};
+pub use plan::{Caps, Choice, Goal, GoalKind, Hours, IfPast, LocaleMode, Plan, Repeat, Schedule, SendWindow, Sender, Utm, Variant};
 pub use planning::{PlannedRun, plan_run};
 pub use policy::{ContactPolicy, policy, set_policy};
 pub use recheck::{Checked, Verdict, recheck};

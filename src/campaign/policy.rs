@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::CampaignError;
-use super::model::{Caps, Hours, Plan};
+use super::plan::{Caps, Hours, Plan};
 use crate::platform::db::{Db, Tx};
 use crate::platform::{Timestamp, setting};
 use crate::touches::holdout::ALL_BP;

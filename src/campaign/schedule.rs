@@ -4,7 +4,7 @@ use chrono::{Datelike as _, Days, NaiveDate, NaiveTime, Weekday};
 use chrono_tz::Tz;
 
 use super::error::CampaignError;
-use super::model::{Hours, IfPast, Repeat, Schedule, SendWindow};
+use super::plan::{Hours, IfPast, Repeat, Schedule, SendWindow};
 use crate::platform::Timestamp;
 use crate::platform::clock::{HOUR_US, MINUTE_US};
 use crate::platform::queue::schedule::next_fire;

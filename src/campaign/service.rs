@@ -1,7 +1,8 @@
 //! The life cycle: create, edit, schedule, pause, resume, cancel; and the tick that lets time act.
 
 use super::error::CampaignError;
-use super::model::{Action, Campaign, NewCampaign, Plan, Schedule, Status, check_key, check_name, key_from};
+use super::model::{Action, Campaign, NewCampaign, Status, check_key, check_name, key_from};
+use super::plan::{Plan, Schedule};
 use super::{PLAN_JOB, store};
 use crate::platform::clock::HOUR_US;
 use crate::platform::ids::CampaignId;

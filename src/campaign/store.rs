@@ -6,7 +6,8 @@ use sqlx::QueryBuilder;
 use sqlx::types::Json;
 
 use super::error::CampaignError;
-use super::model::{Campaign, Plan, Run, RunStatus, Status, StoredVariant, Variant};
+use super::model::{Campaign, Run, RunStatus, Status, StoredVariant};
+use super::plan::{Plan, Variant};
 use crate::platform::Timestamp;
 use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::ids::{CampaignId, PersonId, RunId, SegmentId, SnapshotId, VariantId};

@@ -14,6 +14,7 @@ mod notify;
 pub mod rate;
 mod senders;
 pub mod sink;
+mod sink_session;
 pub mod smtp;
 pub mod verdict;
 pub mod wire;
