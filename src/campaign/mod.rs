@@ -15,6 +15,7 @@ mod report;
 mod schedule;
 mod service;
 mod store;
+mod uses;
 
 use actix_web::web::ServiceConfig;
 
@@ -34,6 +35,7 @@ pub use report::{Progress, VariantResult, progress};
 pub use schedule::next_allowed;
 pub use service::{Ticked, create, find, get, send_now, sendable, tick, transition, update};
 pub use store::{by_status, many as get_many, names, page as list, recent_runs, run as get_run, runs};
+pub use uses::{Use, using};
 
 /// The campaigns of a channel that run now.
 pub async fn running(db: &crate::platform::Db, channel: crate::touches::TouchChannel) -> sqlx::Result<Vec<Campaign>> {

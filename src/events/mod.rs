@@ -3,6 +3,7 @@
 //! This slice also carries out what concerns a person across all facts: merging profiles, forgetting them, computed traits.
 
 mod commerce;
+mod hints;
 pub mod ingest;
 mod merge;
 mod model;
@@ -16,6 +17,7 @@ use actix_web::web::ServiceConfig;
 use crate::job;
 use crate::platform::queue::JobSpec;
 
+pub use hints::{EventNames, recent_names};
 pub use ingest::Ingest;
 pub use merge::{forget_person, merge, resolve};
 pub use model::{Event, EventError, NewEvent, name};

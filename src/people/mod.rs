@@ -5,6 +5,7 @@
 mod api;
 mod consent;
 mod export;
+mod hints;
 mod model;
 mod profile;
 mod resolve;
@@ -21,6 +22,7 @@ pub use consent::{
     Answer, Answered, Suppression, answer, release, set_consent, set_consents, suppress, suppress_hidden, suppressed, suppression,
 };
 pub use export::{Erased, Export, erase, export};
+pub use hints::attribute_names;
 pub use model::{
     Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
     strip_nul,

@@ -14,6 +14,7 @@ mod nav;
 mod page;
 mod reports;
 mod route;
+mod segments;
 mod settings;
 mod start;
 pub mod table;
@@ -40,6 +41,7 @@ pub fn table() -> Vec<Route> {
         creatives::routes(),
         jobs::routes(),
         reports::routes(),
+        segments::routes(),
         settings::routes(),
         start::routes(),
     ]

@@ -41,3 +41,4 @@ mod web_creatives;
 mod web_home;
 mod web_reports;
 mod web_settings;
+mod web_segments;
