@@ -16,8 +16,8 @@ use crate::platform::http::{ApiError, ApiResult, Problem, observe};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Platform, telemetry};
 use crate::{
-    adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, people, privacy, recommend, touches,
-    tracking, web as pages, webhooks,
+    adserver, attribution, audience, campaign, catalog, copywriter, creative, delivery, demo, events, import, people, privacy, recommend,
+    touches, tracking, web as pages, webhooks,
 };
 
 /// What the server holds beside the platform: everything with a life of its own.
@@ -93,6 +93,7 @@ pub fn jobs() -> Vec<JobSpec> {
         tracking::jobs(),
         attribution::jobs(),
         webhooks::jobs(),
+        import::jobs(),
         demo::jobs(),
     ]
     .concat()

@@ -25,7 +25,7 @@ pub use api::openapi;
 pub use bounded::{Counted, count_within, overlap_within};
 pub use compile::{Compiled, Resolved};
 pub use fold::fold;
-pub use overview::{Overview, curves, overview};
+pub use overview::{Overview, curves, overview, segments_of};
 pub use rule::{Rule, RuleError};
 pub use service::{
     AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, Walk, count, create, delete, find, get,

@@ -7,7 +7,7 @@ use sqlx::QueryBuilder;
 
 use crate::platform::clock::Timestamp;
 use crate::platform::db::Db;
-use crate::platform::ids::SegmentId;
+use crate::platform::ids::{PersonId, SegmentId};
 use crate::read;
 
 use super::service::SizePoint;
@@ -56,4 +56,16 @@ pub async fn curves(db: &Db, segments: &[SegmentId], since: Timestamp) -> sqlx::
         curves.entry(id).or_default().push(SizePoint { taken_at, size });
     }
     Ok(curves)
+}
+
+// One probe of the newest snapshot, and one of its members, per segment.
+const OF_PERSON: &str = "SELECT s.id, s.key, s.name, s.updated_at, n.size, n.taken_at FROM segment s
+     JOIN segment_snapshot n ON n.id = (SELECT l.id FROM segment_snapshot l WHERE l.segment_id = s.id AND l.status = 'complete'
+       ORDER BY l.taken_at DESC, l.id DESC LIMIT 1)
+     JOIN segment_member m ON m.snapshot_id = n.id AND m.person_id = $1
+     ORDER BY s.name, s.id LIMIT $2";
+
+/// The segments in whose newest snapshot a person is.
+pub async fn segments_of(db: &Db, person: PersonId) -> sqlx::Result<Vec<Overview>> {
+    read!(*db, |c| sqlx::query_as::<_, Overview>(OF_PERSON).bind(person).bind(MOST).fetch_all(c).await)
 }

@@ -137,6 +137,7 @@ async fn one(platform: &Platform, kind: Kind, args: FileArgs, rules: RuleOptions
         dry_run: args.dry_run,
         rejects: args.rejects,
         rules,
+        consent: None,
         progress: !args.json,
     };
     let report = import::run(platform, kind, &args.file, &options).await?;

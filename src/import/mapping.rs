@@ -273,6 +273,13 @@ impl Mapping {
         for field in fields {
             let given = map.iter().rev().find(|(name, _)| plain(name) == plain(field.name));
             if let Some((_, column)) = given {
+                // An empty column: this file does not have the field, whatever the preset thinks.
+                if column.is_empty() {
+                    if field.required {
+                        wrong.push(missing(field, layout, header));
+                    }
+                    continue;
+                }
                 match header.iter().position(|h| h == column).or_else(|| find(column)) {
                     Some(at) => columns.push((field.name, at)),
                     None => wrong.push(format!("there is no column “{column}” (for {}){}", field.name, did_you_mean(column, header))),
@@ -326,6 +333,32 @@ impl Mapping {
     pub fn shown(&self, header: &[String]) -> Vec<String> {
         self.columns.iter().map(|(field, at)| format!("{field}={}", header.get(*at).map_or("", String::as_str))).collect()
     }
+}
+
+/// Every field of a kind: its name, whether it is required, and the column that is (or would be) taken for it; empty where there is none.
+/// Unlike [`Mapping::resolve`] it answers also where required columns are missing, for a form to be filled in.
+pub fn guess(kind: Kind, header: &[String], preset: Option<Preset>, map: &[(String, String)]) -> Vec<(&'static str, bool, String)> {
+    let find = |name: &str| header.iter().find(|h| plain(h) == plain(name)).cloned();
+    let layouts = layouts_of(kind);
+    let layout = match preset {
+        Some(preset) => layouts.iter().find(|l| l.preset == preset),
+        None => layouts.iter().find(|l| l.signature.iter().all(|s| find(s).is_some())),
+    };
+    let column = |field: &Field| {
+        if let Some((_, column)) = map.iter().rev().find(|(name, _)| plain(name) == plain(field.name)) {
+            return Some(column.clone());
+        }
+        match layout {
+            Some(l) => l.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| *names).find_map(|n| find(n)),
+            None => find(field.name).or_else(|| field.also.iter().find_map(|n| find(n))),
+        }
+    };
+    fields_of(kind).iter().map(|f| (f.name, f.required, column(f).unwrap_or_default())).collect()
+}
+
+/// The presets of a kind of file.
+pub fn presets_of(kind: Kind) -> Vec<Preset> {
+    layouts_of(kind).iter().map(|l| l.preset).chain([Preset::Generic]).collect()
 }
 
 fn missing(field: &Field, layout: Option<&Layout>, header: &[String]) -> String {

@@ -4,6 +4,8 @@
 //! again to write the refused rows as they were into a rejects file. Running it again changes nothing.
 
 mod clean;
+pub mod desk;
+mod desk_store;
 mod error;
 mod feed;
 mod mapping;
@@ -11,18 +13,24 @@ mod orders;
 mod people;
 mod products;
 mod report;
+mod scratch;
 mod source;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use chrono_tz::Tz;
 
 pub use error::ImportError;
-pub use mapping::Preset;
+pub use mapping::{Preset, presets_of};
 pub use report::{Refused, Report};
 pub use source::Source;
 
+use crate::job;
+use crate::people::Consent;
 use crate::platform::progress;
+use crate::platform::queue::JobSpec;
 use crate::platform::{Currency, Platform};
 
 /// What a file holds.
@@ -53,6 +61,8 @@ pub struct Options {
     pub rejects: Option<PathBuf>,
     /// Rules for orders, over those of the preset.
     pub rules: orders::RuleOptions,
+    /// What people are taken to have answered about e-mail where the file says nothing of it: somebody vouches for that.
+    pub consent: Option<Consent>,
     /// Show a progress bar.
     pub progress: bool,
 }
@@ -69,6 +79,7 @@ impl Options {
             dry_run: false,
             rejects: None,
             rules: orders::RuleOptions::default(),
+            consent: None,
             progress: false,
         }
     }
@@ -76,9 +87,26 @@ impl Options {
 
 pub use orders::RuleOptions;
 
+/// Jobs of this slice.
+pub fn jobs() -> Vec<JobSpec> {
+    vec![job!("import.run", desk::job)]
+}
+
 /// Imports one file.
 pub async fn run(platform: &Platform, kind: Kind, file: &Path, options: &Options) -> Result<Report, ImportError> {
-    let source = Source::open(file, options.delimiter)?;
+    run_watched(platform, kind, file, options, Arc::default()).await
+}
+
+/// As [`run`]; `done` counts the bytes read so far.
+pub async fn run_watched(
+    platform: &Platform,
+    kind: Kind,
+    file: &Path,
+    options: &Options,
+    done: Arc<AtomicU64>,
+) -> Result<Report, ImportError> {
+    let mut source = Source::open(file, options.delimiter)?;
+    source.done = done;
     let bar = if options.progress { progress::bar(source.bytes, "Reading") } else { indicatif::ProgressBar::hidden() };
     let ticker = tokio::spawn({
         let (bar, done) = (bar.clone(), source.done.clone());

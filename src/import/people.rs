@@ -39,6 +39,8 @@ struct Reader<'a> {
     dates: Dates,
     now: Timestamp,
     cleaned_column: Option<usize>,
+    /// What is taken to hold where a row says nothing about e-mail.
+    assumed: Option<Consent>,
 }
 
 type Refusal = (Code, Option<String>);
@@ -60,6 +62,7 @@ pub(super) async fn import(platform: &Platform, source: &Source, options: &Optio
         dates: Dates::new(options.zone, options.date_format.clone()),
         now: platform.now(),
         cleaned_column: header.iter().position(|h| h == "CLEAN_TIME"),
+        assumed: options.consent,
     };
     let mut refusals = Refusals::default();
     let mut batch: Vec<Row> = Vec::with_capacity(BATCH);
@@ -146,7 +149,13 @@ impl Reader<'_> {
         };
         let (person, notes) = person.clean().map_err(|e| (Code::BadValue, Some(e.to_string())))?;
         report.note("time zones left out because they are unknown", notes.iter().filter(|n| n.contains("time zone")).count() as u64);
-        let answers = self.answers(record, report);
+        let mut answers = self.answers(record, report);
+        if let Some(state) = self.assumed
+            && person.email.is_some()
+            && !answers.iter().any(|a| a.channel == Channel::Email)
+        {
+            answers.push(Answer { channel: Channel::Email, state, at: None });
+        }
         let suppressed = self.suppressed(record, cell("suppressed"));
         Ok(Row { line: record.line, person, answers, suppressed })
     }

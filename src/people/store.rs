@@ -132,7 +132,7 @@ pub async fn list(db: &Db, search: &str, after: PersonId, limit: i64) -> sqlx::R
     read!(*db, |c| sqlx::query_as::<_, Person>(LIST).bind(after).bind(pattern.as_str()).bind(limit).fetch_all(c).await)
 }
 
-fn escape_like(text: &str) -> String {
+pub(super) fn escape_like(text: &str) -> String {
     text.chars().filter(|c| *c != '\0').flat_map(|c| matches!(c, '%' | '_' | '!').then_some('!').into_iter().chain([c])).collect()
 }
 

@@ -81,6 +81,7 @@ int_id!(CreativeId, "crv");
 int_id!(PlacementId, "plc");
 int_id!(ModelId, "mdl");
 int_id!(JobRunId, "job");
+int_id!(ImportId, "imp");
 int_id!(ApiKeyId, "key");
 int_id!(UserId, "usr");
 uuid_id!(EventId, "evt");

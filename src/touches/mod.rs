@@ -28,7 +28,7 @@ pub use service::{
 pub use signals::{of_touch as signals_of, record_many as record_signals};
 pub use store::{
     contact_counts, contacts_since, counts_by_variant, counts_of_campaign, counts_of_run, get_many, has_open, held_campaigns,
-    page_of_campaign, page_of_person, recent_products, uncertain,
+    page_of_campaign, page_of_person, recent_products, timeline, uncertain,
 };
 
 /// Records one signal; see [`record_signals`].

@@ -449,6 +449,19 @@ pub async fn page_of_person(db: &Db, person: PersonId, before: Option<TouchId>, 
     read!(*db, |c| sqlx::query_as(PAGE_PERSON).bind(person).bind(before).bind(limit).fetch_all(c).await)
 }
 
+// A person has some hundred touches at most: they are found by touch_person and sorted.
+const TIMELINE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM touch WHERE person_id = $1 AND (COALESCE(contact_at, planned_at) < $2 OR (COALESCE(contact_at, planned_at) = $2 AND id < $3))
+     ORDER BY COALESCE(contact_at, planned_at) DESC, id DESC LIMIT $4"
+);
+
+/// A person's touches from before an instant, newest first: by when they went out, those that did not by when they were planned.
+pub async fn timeline(db: &Db, person: PersonId, before: (Timestamp, TouchId), limit: i64) -> sqlx::Result<Vec<Touch>> {
+    read!(*db, |c| sqlx::query_as(TIMELINE).bind(person).bind(before.0).bind(before.1).bind(limit).fetch_all(c).await)
+}
+
 const PAGE_CAMPAIGN: &str = concat!(
     "SELECT ",
     columns!(),

@@ -9,9 +9,11 @@ pub mod format;
 mod gate;
 mod home;
 pub mod i18n;
+mod import;
 mod jobs;
 mod nav;
 mod page;
+mod people;
 mod reports;
 mod route;
 mod segments;
@@ -39,7 +41,9 @@ pub fn table() -> Vec<Route> {
         account::routes(),
         catalogue::routes(),
         creatives::routes(),
+        import::routes(),
         jobs::routes(),
+        people::routes(),
         reports::routes(),
         segments::routes(),
         settings::routes(),

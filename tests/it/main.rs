@@ -41,4 +41,6 @@ mod web_creatives;
 mod web_home;
 mod web_reports;
 mod web_settings;
+mod web_import;
+mod web_people;
 mod web_segments;

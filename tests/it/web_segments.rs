@@ -56,7 +56,11 @@ both_engines!(a_marketer_builds_a_segment_without_scripts, |shop| {
     fields.push(("do", "group:r"));
     let more = marketer.submit("/segments/new", "/segments/build", &fields).await;
     assert_eq!(more.status, 200);
-    assert!(more.text.contains("name=\"r.0:value\" type=\"text\" value=\"DE\"") && more.text.contains("name=\"r.1.0:kind\""), "{}", more.text);
+    assert!(
+        more.text.contains("name=\"r.0:value\" type=\"text\" value=\"DE\"") && more.text.contains("name=\"r.1.0:kind\""),
+        "{}",
+        more.text
+    );
     assert!(more.text.contains("Finish the conditions"), "the new condition is empty");
     // The live count, as a fragment.
     let live = marketer.submit("/segments/new", "/segments/count", &GERMAN).await;

@@ -217,6 +217,50 @@ pub async fn by_ids(db: &Db, ids: &[OrderId]) -> sqlx::Result<Vec<Order>> {
     }
 }
 
+const PAGE_PERSON: &str = "SELECT * FROM shop_order WHERE person_id = $1 AND (placed_at < $2 OR (placed_at = $2 AND id < $3))
+     ORDER BY placed_at DESC, id DESC LIMIT $4";
+const WORTH: &str = "SELECT currency, COUNT(*) AS orders, CAST(SUM(total_minor) AS BIGINT) AS total_minor,
+       CAST(SUM(refunded_minor) AS BIGINT) AS refunded_minor
+     FROM shop_order WHERE person_id = $1 AND flag IS NULL AND status <> 'cancelled' GROUP BY currency ORDER BY currency";
+
+/// A person's orders placed before an instant (of the same instant: with lower ids), newest first.
+pub async fn page_of_person(db: &Db, person: PersonId, before: (Timestamp, OrderId), limit: i64) -> sqlx::Result<Vec<Order>> {
+    read!(*db, |c| sqlx::query_as::<_, Order>(PAGE_PERSON).bind(person).bind(before.0).bind(before.1).bind(limit).fetch_all(c).await)
+}
+
+/// What a person bought so far, by currency: plausible orders that were not cancelled.
+pub async fn worth_of(db: &Db, person: PersonId) -> sqlx::Result<Vec<Totals>> {
+    read!(*db, |c| sqlx::query_as::<_, Totals>(WORTH).bind(person).fetch_all(c).await)
+}
+
+#[derive(sqlx::FromRow)]
+struct NamedLine {
+    order_id: OrderId,
+    title: String,
+    quantity: i64,
+}
+
+/// Title and quantity of each line of these orders.
+pub async fn lines_of(db: &Db, orders: &[OrderId]) -> sqlx::Result<HashMap<OrderId, Vec<(String, i64)>>> {
+    let mut found: HashMap<OrderId, Vec<(String, i64)>> = HashMap::new();
+    if orders.is_empty() {
+        return Ok(found);
+    }
+    let rows: Vec<NamedLine> = read!(*db, |c| {
+        let mut q = sqlx::QueryBuilder::new("SELECT order_id, title, quantity FROM order_line WHERE order_id IN (");
+        let mut ids = q.separated(", ");
+        for id in orders {
+            ids.push_bind(*id);
+        }
+        q.push(") ORDER BY order_id, line_no");
+        q.build_query_as::<NamedLine>().persistent(false).fetch_all(c).await
+    })?;
+    for row in rows {
+        found.entry(row.order_id).or_default().push((row.title, row.quantity));
+    }
+    Ok(found)
+}
+
 /// Sums by currency of the plausible orders that a server or an import vouches for, placed in `from..to`.
 pub async fn totals(db: &Db, from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<Totals>> {
     read!(*db, |c| sqlx::query_as::<_, Totals>(TOTALS).bind(from).bind(to).fetch_all(c).await)

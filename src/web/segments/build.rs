@@ -75,12 +75,7 @@ async fn hints(db: &Db, without: &str) -> ApiResult<Hints> {
         events: names.events,
         properties: names.properties,
         categories: catalog::categories(db, MOST_CATEGORIES).await?,
-        segments: segments
-            .into_iter()
-            .filter(|s| s.id.to_string() != without)
-            .take(MOST_NAMED)
-            .map(|s| (s.key, s.name))
-            .collect(),
+        segments: segments.into_iter().filter(|s| s.id.to_string() != without).take(MOST_NAMED).map(|s| (s.key, s.name)).collect(),
     })
 }
 

@@ -196,8 +196,7 @@ mod tests {
 
     #[test]
     fn hostile_forms_end_in_a_small_tree() {
-        let deep: Vec<(String, String)> =
-            (0..40).map(|d| (format!("r{}:kind", ".0".repeat(d)), "all".to_owned())).collect();
+        let deep: Vec<(String, String)> = (0..40).map(|d| (format!("r{}:kind", ".0".repeat(d)), "all".to_owned())).collect();
         let mut node = &Node::read(&deep);
         let mut depth = 1;
         while let Some(child) = node.children.first() {

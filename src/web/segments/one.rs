@@ -163,8 +163,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<Stri
     let segment = audience::find(db, &path).await?;
     let (overlap, slow_overlap) = overlap(&shell, db, &segment, &query.with).await?;
     let now = shell.reader().now;
-    let sample =
-        if shell.may(Permission::SeePeople) { audience::sample(db, &segment.rule, now, SAMPLE_ROWS).await? } else { Vec::new() };
+    let sample = if shell.may(Permission::SeePeople) { audience::sample(db, &segment.rule, now, SAMPLE_ROWS).await? } else { Vec::new() };
     let mut others = vec![Choice::new("", shell.say("segments.field.choose"))];
     let all = audience::overview(db).await?.into_iter().filter(|s| s.id != segment.id);
     others.extend(all.take(500).map(|s| Choice::new(s.id.to_string(), s.name)));

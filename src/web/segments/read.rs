@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::draft::{Fields, Node};
 use crate::audience::rule::{Column, Kind, MAX_DAYS, Rule, TraitName};
-use crate::platform::money::{Currency, Money};
 use crate::platform::clock::Timestamp;
+use crate::platform::money::{Currency, Money};
 
 /// Something to mend: where, and what.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,11 +21,7 @@ const KEYS: [&str; 9] = ["reachable", "loyal", "drifting", "new", "lookers", "ca
 
 pub(super) fn all(shell: &Shell) -> Vec<Start> {
     KEYS.into_iter()
-        .map(|key| Start {
-            key,
-            name: shell.say(&format!("segments.start.{key}")),
-            lead: shell.say(&format!("segments.start.{key}_lead")),
-        })
+        .map(|key| Start { key, name: shell.say(&format!("segments.start.{key}")), lead: shell.say(&format!("segments.start.{key}_lead")) })
         .collect()
 }
 

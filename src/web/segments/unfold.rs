@@ -262,13 +262,16 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_by_its_field() {
-        let node = Node::group("all", vec![
-            Node::leaf("attribute").with("op", "eq"),
-            Node::leaf("did").with("event", "x").with("days", "soon"),
-            Node::group("any", vec![]),
-            Node::leaf("json").with("json", "{"),
-            Node::leaf("trait").with("trait", "revenue_minor").with("value", "12,345.678"),
-        ]);
+        let node = Node::group(
+            "all",
+            vec![
+                Node::leaf("attribute").with("op", "eq"),
+                Node::leaf("did").with("event", "x").with("days", "soon"),
+                Node::group("any", vec![]),
+                Node::leaf("json").with("json", "{"),
+                Node::leaf("trait").with("trait", "revenue_minor").with("value", "12,345.678"),
+            ],
+        );
         let wrongs = read::rule(&node, reading()).expect_err("wrong");
         let at: Vec<&str> = wrongs.iter().map(|w| w.at.as_str()).collect();
         assert_eq!(at, ["r.0:value", "r.1:days", "r.2:kind", "r.3:json", "r.4:value"]);

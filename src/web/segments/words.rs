@@ -57,9 +57,7 @@ impl Teller<'_> {
                     (None, None) => self.word("say.anything"),
                     (Some(c), None) => self.say("say.in_category", &[("category", self.quoted(c))]),
                     (None, Some(p)) => self.say("say.the_product", &[("product", self.quoted(p))]),
-                    (Some(c), Some(p)) => {
-                        self.say("say.product_in", &[("product", self.quoted(p)), ("category", self.quoted(c))])
-                    }
+                    (Some(c), Some(p)) => self.say("say.product_in", &[("product", self.quoted(p)), ("category", self.quoted(c))]),
                 };
                 self.say("say.bought", &[("what", what), ("window", self.window(b.within_days))])
             }
@@ -148,9 +146,7 @@ impl Teller<'_> {
                 self.say("say_op.in", &[("value", list)])
             }
             Test::Exists {} => self.word("say.exists"),
-            Test::Between { from, to } => {
-                self.say("say.between", &[("from", self.value(from, money)), ("to", self.value(to, money))])
-            }
+            Test::Between { from, to } => self.say("say.between", &[("from", self.value(from, money)), ("to", self.value(to, money))]),
         }
     }
 
@@ -241,7 +237,10 @@ mod tests {
             (json!({"type":"seen","which":"first","when":{"after":"2026-03-01T10:30:00Z"}}), "first seen after 1 Mar 2026, 11:30 CET"),
             (json!({"type":"consent","channel":"email","is":"never"}), "was never asked about e-mail"),
             (json!({"type":"bucket","from":0,"to":1000}), "belongs to a stable random 10.0 % of all people"),
-            (json!({"type":"attribute","field":"last_seen_at","test":{"op":"lt","value":{"days_ago":30}}}), "last seen is before 30 days ago"),
+            (
+                json!({"type":"attribute","field":"last_seen_at","test":{"op":"lt","value":{"days_ago":30}}}),
+                "last seen is before 30 days ago",
+            ),
             (json!({"type":"attribute","field":"attributes.tier","test":{"op":"exists"}}), "“tier” is known"),
         ] {
             assert_eq!(tell(Locale::En, rule.clone()), words);
