@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 
 pub use adjust::{Adjusted, adjust};
-pub use store::{
-    Recorded, bulk_record, by_ids, lines_of, of_person, page_of_person, record, totals, update, worth_of,
-};
+pub use store::{Recorded, bulk_record, by_ids, lines_of, of_person, page_of_person, record, totals, update, worth_of};
 pub(super) use store::{forget_person, move_person};
 
 use crate::platform::clock::Timestamp;
