@@ -109,7 +109,9 @@ pub async fn search(db: &Db, text: &str, after: Option<(&str, PersonId)>, limit:
         let mut people: BTreeMap<PersonId, Person> = store::get_many(db, &ids).await?.into_iter().collect();
         for (key, id) in page {
             // Who is found by several texts stands where the first of them does.
-            let Some(person) = people.get(&id).filter(|p| p.erased_at.is_none() && first_key(p, &branches).is_none_or(|k| k >= key)) else {
+            let Some(person) =
+                people.get(&id).filter(|p| p.erased_at.is_none() && first_key(p, &branches).is_none_or(|k| k >= key.to_lowercase()))
+            else {
                 continue;
             };
             if seen.insert(person.id) && found.len() < limit {
@@ -122,17 +124,17 @@ pub async fn search(db: &Db, text: &str, after: Option<(&str, PersonId)>, limit:
     Ok(found)
 }
 
-/// The first, in order, of a person's texts that match.
+/// The first, in order and in small letters (the engines differ in what they fold), of a person's texts that match.
 fn first_key(person: &Person, branches: &[Branch]) -> Option<String> {
-    let lower = |t: &Option<String>| t.as_deref().map(str::to_ascii_lowercase);
+    let lower = |t: &Option<String>| t.as_deref().map(str::to_lowercase);
     let texts = [
-        ("email", person.email_key.clone()),
-        ("external", person.external_id.clone()),
+        ("email", lower(&person.email_key)),
+        ("external", lower(&person.external_id)),
         ("first", lower(&person.first_name)),
         ("last", lower(&person.last_name)),
     ];
-    let matches = |what: &str, text: &str| branches.iter().any(|b| b.what == what && b.other.is_empty() && text.starts_with(&b.prefix));
-    texts.into_iter().filter_map(|(what, text)| text.filter(|t| matches(what, t))).min()
+    let begins = |what: &str, text: &str| branches.iter().any(|b| b.what == what && text.starts_with(&b.prefix.to_lowercase()));
+    texts.into_iter().filter_map(|(what, text)| text.filter(|t| begins(what, t))).min()
 }
 
 async fn rows_of(db: &Db, branch: &Branch, after: &(String, PersonId), limit: usize) -> sqlx::Result<Vec<(String, PersonId)>> {

@@ -11,7 +11,7 @@ use crate::account::Permission;
 use crate::platform::http::ApiResult;
 use crate::platform::ids::{CampaignId, PersonId, ProductId, SegmentId};
 use crate::platform::{Db, Platform, setting};
-use crate::{audience, campaign, catalog, people};
+use crate::{audience, campaign, catalog, delivery, people};
 
 const DISMISSED: &str = "web.start_dismissed";
 /// More campaigns than this, and nobody needs to be told how to make the first.
@@ -67,7 +67,9 @@ async fn has_campaign(db: &Db) -> sqlx::Result<bool> {
 }
 
 async fn read(shell: &Shell, platform: &Platform) -> ApiResult<Checklist> {
-    let (db, mail) = (&platform.db, &platform.config.mail);
+    let db = &platform.db;
+    let config = delivery::mail_config(platform).await?;
+    let mail = &config.mail;
     let facts = [
         ("data", has_data(db).await?, Some("/import")),
         (

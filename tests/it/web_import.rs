@@ -71,7 +71,7 @@ both_engines!(people_come_in_through_the_page, |shop| {
     let marketer = Browser::signed_in(&server, Role::Marketer).await;
     let start = see(&marketer, "/start").await.text;
     assert!(start.contains("0 of 4 done") && start.contains("href=\"/import\""), "{start}");
-    let file = "Mail;Vorname;country\nann@example.test;Ann;DE\nnot an address;Bob;FR\n=cmd@x;<script>alert(1)</script>;FR\ncat@example.test;Cat;FR\n";
+    let file = "Mail;Vorname;country\nann@example.test;Ann;DE\nnot an address;Bob;FR\n=cmd;<script>alert(1)</script>;FR\ncat@example.test;Cat;FR\n";
     let (status, to) = upload(&marketer, "people", "kunden<b>.csv", file.as_bytes()).await;
     assert_eq!(status, 303, "{to}");
     let page = see(&marketer, &to).await.text;
@@ -104,7 +104,7 @@ both_engines!(people_come_in_through_the_page, |shop| {
     assert_eq!(consent(&shop, "ann@example.test").await, Consent::Subscribed, "somebody vouched for it");
     let rejects = see(&marketer, &format!("{to}/rejects.csv")).await;
     assert!(rejects.text.starts_with("line,code,reason,Mail") && rejects.text.lines().count() == 3, "{}", rejects.text);
-    assert!(rejects.text.contains("'=cmd@x"), "no spreadsheet runs it: {}", rejects.text);
+    assert!(rejects.text.contains("'=cmd"), "no spreadsheet runs it: {}", rejects.text);
     // The same file again, this time without anybody's word for it: nothing changes.
     let (_, again) = upload(&marketer, "people", "again.csv", file.as_bytes()).await;
     let plain = [

@@ -10,12 +10,12 @@ use serde_json::json;
 use super::list::harmless;
 use super::{venn, words_of};
 use crate::account::Permission;
-use crate::audience::{self, SamplePerson, Segment, SizePoint};
+use crate::audience::{self, SamplePerson, Segment, SizePoint, Walk};
 use crate::campaign::{self, Use};
 use crate::people::{self, Person};
 use crate::platform::clock::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
-use crate::platform::ids::{PersonId, SegmentId};
+use crate::platform::ids::SegmentId;
 use crate::platform::queue::{NewRun, enqueue};
 use crate::platform::{Db, Platform};
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
@@ -229,30 +229,40 @@ fn member(person: &Person) -> [String; 9] {
     ]
 }
 
-/// A piece of the file, and where it ends.
-async fn piece(db: &Db, segment: SegmentId, as_of: Timestamp, after: PersonId) -> anyhow::Result<Option<(Vec<u8>, PersonId)>> {
-    let ids = audience::matching(db, segment, as_of, after, MEMBERS_AT_ONCE).await?;
-    let Some(last) = ids.last().copied() else { return Ok(None) };
-    let found = people::get_many(db, &ids).await?;
-    let mut out = csv::Writer::from_writer(Vec::new());
-    if after == PersonId(0) {
-        out.write_record(MEMBER_COLUMNS)?;
+/// A file of members while it is written.
+struct Members {
+    db: Db,
+    walk: Walk,
+    begun: bool,
+}
+
+impl Members {
+    /// The next piece; the first carries the head.
+    async fn piece(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
+        let ids = self.walk.next(MEMBERS_AT_ONCE).await?;
+        if ids.is_empty() && self.begun {
+            return Ok(None);
+        }
+        let found = people::get_many(&self.db, &ids).await?;
+        let mut out = csv::Writer::from_writer(Vec::new());
+        if !std::mem::replace(&mut self.begun, true) {
+            out.write_record(MEMBER_COLUMNS)?;
+        }
+        for person in ids.iter().filter_map(|id| found.get(id)) {
+            out.write_record(member(person))?;
+        }
+        Ok(Some(out.into_inner().map_err(csv::IntoInnerError::into_error)?))
     }
-    for person in ids.iter().filter_map(|id| found.get(id)) {
-        out.write_record(member(person))?;
-    }
-    Ok(Some((out.into_inner().map_err(csv::IntoInnerError::into_error)?, last)))
 }
 
 /// Everybody who is in it now, as a file that is written while it is read.
 pub(super) async fn members(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
     let segment = audience::find(&platform.db, &path).await?;
-    let (db, as_of) = (platform.db.clone(), shell.reader().now);
-    let stream = futures::stream::try_unfold((db, PersonId(0)), move |(db, after)| async move {
-        match piece(&db, segment.id, as_of, after).await {
-            Ok(Some((bytes, last))) => Ok(Some((Bytes::from(bytes), (db, last)))),
-            Ok(None) if after == PersonId(0) => Ok(Some((Bytes::from(MEMBER_COLUMNS.join(",") + "\n"), (db, PersonId(i64::MAX))))),
-            Ok(None) => Ok(None),
+    let walk = audience::walk(&platform.db, segment.id, shell.reader().now).await?;
+    let file = Members { db: platform.db.clone(), walk, begun: false };
+    let stream = futures::stream::try_unfold(file, |mut file| async move {
+        match file.piece().await {
+            Ok(piece) => Ok(piece.map(|bytes| (Bytes::from(bytes), file))),
             Err(error) => {
                 tracing::error!(%error, "a file of members broke off");
                 Err(actix_web::error::ErrorInternalServerError("the file broke off"))

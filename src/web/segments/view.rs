@@ -78,7 +78,7 @@ impl Drawing<'_> {
         rows
     }
 
-    fn say(&self, key: &str) -> String {
+    fn word(&self, key: &str) -> String {
         self.shell.say(&format!("segments.{key}"))
     }
 
@@ -105,8 +105,8 @@ impl Drawing<'_> {
 
     fn node(&self, node: &Node, path: &str, join: &'static str, rows: &mut Vec<Row>) {
         if node.is_group() {
-            let options = ["all", "any", "none", "not_all"].map(|g| Choice::new(g, self.say(&format!("group.{g}"))));
-            let label = self.say("group.label");
+            let options = ["all", "any", "none", "not_all"].map(|g| Choice::new(g, self.word(&format!("group.{g}"))));
+            let label = self.word("group.label");
             let control = Control { redraw: true, wide: true, ..self.select(path, "kind", label, &node.kind, options.to_vec()) };
             rows.push(Row { controls: vec![control], ..self.row("open", path, join) });
             let word = if matches!(node.kind.as_str(), "any" | "none") { "or" } else { "and" };
@@ -116,8 +116,8 @@ impl Drawing<'_> {
             rows.push(self.row("close", path, ""));
             return;
         }
-        let kinds = KINDS.map(|k| Choice::new(k, self.say(&format!("kind.{k}"))));
-        let kind = Control { redraw: true, ..self.select(path, "kind", self.say("kind.label"), &node.kind, kinds.to_vec()) };
+        let kinds = KINDS.map(|k| Choice::new(k, self.word(&format!("kind.{k}"))));
+        let kind = Control { redraw: true, ..self.select(path, "kind", self.word("kind.label"), &node.kind, kinds.to_vec()) };
         let mut controls = vec![Control { wrong: None, ..kind }];
         controls.extend(self.leaf(node, path));
         let conditions = node.conditions.iter().enumerate().map(|(i, fields)| self.condition(fields, path, i)).collect();
@@ -144,16 +144,16 @@ impl Drawing<'_> {
 
     /// A select whose choices are `segments.PREFIX.WORD`.
     fn words(&self, path: &str, field: &str, value: &str, prefix: &str, words: &[&str]) -> Control {
-        let options = words.iter().map(|w| Choice::new(*w, self.say(&format!("{prefix}.{w}")))).collect();
-        self.select(path, field, self.say(&format!("field.{field}")), value, options)
+        let options = words.iter().map(|w| Choice::new(*w, self.word(&format!("{prefix}.{w}")))).collect();
+        self.select(path, field, self.word(&format!("field.{field}")), value, options)
     }
 
     fn days(&self, node: &Node, path: &str) -> Control {
-        self.control("number", path, "days", self.say("field.days"), node.get("days"))
+        self.control("number", path, "days", self.word("field.days"), node.get("days"))
     }
 
     fn category(&self, node: &Node, path: &str) -> Control {
-        Control { list: "hint-categories", ..self.control("text", path, "category", self.say("field.category"), node.get("category")) }
+        Control { list: "hint-categories", ..self.control("text", path, "category", self.word("field.category"), node.get("category")) }
     }
 
     fn leaf(&self, node: &Node, path: &str) -> Vec<Control> {
@@ -162,13 +162,13 @@ impl Drawing<'_> {
             "did" => self.did(node, path),
             "bought" => vec![
                 self.category(node, path),
-                self.control("text", path, "product", self.say("field.product"), node.get("product")),
+                self.control("text", path, "product", self.word("field.product"), node.get("product")),
                 self.days(node, path),
             ],
             "trait" => {
                 let name = trait_of(node);
-                let options = TraitName::ALL.iter().map(|t| Choice::new(t.column(), self.say(&format!("trait.{}", t.column())))).collect();
-                let pick = Control { redraw: true, ..self.select(path, "trait", self.say("field.trait"), name.column(), options) };
+                let options = TraitName::ALL.iter().map(|t| Choice::new(t.column(), self.word(&format!("trait.{}", t.column())))).collect();
+                let pick = Control { redraw: true, ..self.select(path, "trait", self.word("field.trait"), name.column(), options) };
                 let mut controls = vec![pick];
                 controls.extend(self.test(&node.fields, path, "", name.kind(), trait_values(name)));
                 if name == TraitName::TopCategory {
@@ -179,14 +179,14 @@ impl Drawing<'_> {
             "rfm" => self.rfm(node, path),
             "engagement" => vec![
                 self.words(path, "trend", node.get("trend"), "trend", &["rising", "falling", "steady"]),
-                self.control("number", path, "threshold", self.say("field.threshold"), or(node.get("threshold"), "10")),
+                self.control("number", path, "threshold", self.word("field.threshold"), or(node.get("threshold"), "10")),
             ],
             "seen" => {
                 let when = read::chosen(node.get("when"), &["within_days", "not_within_days", "before", "after"]);
                 let dated = matches!(when, "before" | "after");
                 let value = if dated { node.get("value") } else { or(node.get("value").split('-').next().unwrap_or_default(), "30") };
                 let kind = if dated { "datetime-local" } else { "number" };
-                let label = self.say(if dated { "field.time" } else { "field.days_n" });
+                let label = self.word(if dated { "field.time" } else { "field.days_n" });
                 vec![
                     self.words(path, "which", node.get("which"), "which", &["last", "first"]),
                     Control {
@@ -201,19 +201,19 @@ impl Drawing<'_> {
                 self.words(path, "is", node.get("is"), "consent", &["subscribed", "unsubscribed", "never"]),
             ],
             "in_segment" => {
-                let mut options = vec![Choice::new("", self.say("field.choose"))];
+                let mut options = vec![Choice::new("", self.word("field.choose"))];
                 options.extend(self.hints.segments.iter().map(|(key, name)| Choice::new(key.clone(), name.clone())));
                 if !node.get("segment").is_empty() && !options.iter().any(|o| o.value == node.get("segment")) {
                     options.push(Choice::new(node.get("segment"), node.get("segment")));
                 }
-                vec![self.select(path, "segment", self.say("field.segment"), node.get("segment"), options)]
+                vec![self.select(path, "segment", self.word("field.segment"), node.get("segment"), options)]
             }
             "bucket" => vec![
-                self.control("text", path, "from", self.say("field.from_percent"), or(node.get("from"), "0")),
-                self.control("text", path, "to", self.say("field.to_percent"), or(node.get("to"), "10")),
+                self.control("text", path, "from", self.word("field.from_percent"), or(node.get("from"), "0")),
+                self.control("text", path, "to", self.word("field.to_percent"), or(node.get("to"), "10")),
             ],
             "json" => {
-                vec![Control { wide: true, ..self.control("area", path, "json", self.say("field.json"), node.get("json")) }]
+                vec![Control { wide: true, ..self.control("area", path, "json", self.word("field.json"), node.get("json")) }]
             }
             _ => Vec::new(),
         }
@@ -221,7 +221,7 @@ impl Drawing<'_> {
 
     fn attribute(&self, node: &Node, path: &str) -> Vec<Control> {
         let mut options: Vec<Choice> =
-            Column::ALL.iter().map(|c| Choice::new(c.name(), self.say(&format!("column.{}", c.name())))).collect();
+            Column::ALL.iter().map(|c| Choice::new(c.name(), self.word(&format!("column.{}", c.name())))).collect();
         options.sort_by_key(|o| o.value != "country");
         let known: BTreeSet<&str> = self.hints.attributes.iter().map(String::as_str).collect();
         options.extend(known.iter().map(|name| Choice::new(format!("attributes.{name}"), format!("“{name}”"))));
@@ -231,10 +231,10 @@ impl Drawing<'_> {
         {
             options.push(Choice::new(field, format!("“{name}”")));
         }
-        options.push(Choice::new("other", self.say("field.other")));
-        let mut controls = vec![Control { redraw: true, ..self.select(path, "field", self.say("field.field"), field, options) }];
+        options.push(Choice::new("other", self.word("field.other")));
+        let mut controls = vec![Control { redraw: true, ..self.select(path, "field", self.word("field.field"), field, options) }];
         if field == "other" {
-            controls.push(self.control("text", path, "name", self.say("field.name"), node.get("name")));
+            controls.push(self.control("text", path, "name", self.word("field.name"), node.get("name")));
         }
         let kind = read::field_kind(node);
         let among = values_of(kind);
@@ -249,11 +249,11 @@ impl Drawing<'_> {
 
     fn did(&self, node: &Node, path: &str) -> Vec<Control> {
         let often = read::chosen(node.get("often"), &["at_least", "at_most", "exactly", "never"]);
-        let event = Control { list: "hint-events", ..self.control("text", path, "event", self.say("field.event"), node.get("event")) };
+        let event = Control { list: "hint-events", ..self.control("text", path, "event", self.word("field.event"), node.get("event")) };
         let pick = Control { redraw: true, ..self.words(path, "often", often, "often", &["at_least", "at_most", "exactly", "never"]) };
         let mut controls = vec![event, pick];
         if often != "never" {
-            controls.push(self.control("number", path, "n", self.say("field.n"), or(node.get("n"), "1")));
+            controls.push(self.control("number", path, "n", self.word("field.n"), or(node.get("n"), "1")));
         }
         controls.extend([self.days(node, path), self.category(node, path)]);
         controls
@@ -264,9 +264,9 @@ impl Drawing<'_> {
         let prefix = format!("p{i}.");
         let among = values_of(Kind::Open);
         let values = chosen_values(get("values"), among);
-        let words: Vec<Choice> = among.iter().map(|v| Choice::new(v.name(), self.say(&format!("values.{}", v.name())))).collect();
-        let name = self.control("text", path, &format!("{prefix}name"), self.say("field.property"), get("name"));
-        let kind = self.select(path, &format!("{prefix}values"), self.say("field.values"), values.name(), words);
+        let words: Vec<Choice> = among.iter().map(|v| Choice::new(v.name(), self.word(&format!("values.{}", v.name())))).collect();
+        let name = self.control("text", path, &format!("{prefix}name"), self.word("field.property"), get("name"));
+        let kind = self.select(path, &format!("{prefix}values"), self.word("field.values"), values.name(), words);
         let mut controls = vec![Control { list: "hint-properties", ..name }, Control { redraw: true, ..kind }];
         controls.extend(self.test(fields, path, &prefix, Kind::Open, values));
         Condition { path: format!("{path}.{i}"), controls }
@@ -277,9 +277,9 @@ impl Drawing<'_> {
         for name in ["recency", "frequency", "monetary"] {
             for end in ["from", "to"] {
                 let field = format!("{name}_{end}");
-                let mut options = vec![Choice::new("", self.say("field.any"))];
-                options.extend((1..=5).map(|n| Choice::new(n.to_string(), self.say(&format!("quintile.{n}")))));
-                controls.push(self.select(path, &field, self.say(&format!("field.{field}")), node.get(&field), options));
+                let mut options = vec![Choice::new("", self.word("field.any"))];
+                options.extend((1..=5).map(|n| Choice::new(n.to_string(), self.word(&format!("quintile.{n}")))));
+                controls.push(self.select(path, &field, self.word(&format!("field.{field}")), node.get(&field), options));
             }
         }
         controls
@@ -296,8 +296,8 @@ impl Drawing<'_> {
             Values::Number | Values::Money => "op_number",
             _ => "op",
         };
-        let choices = ops.iter().map(|o| Choice::new(*o, self.say(&format!("{set}.{o}")))).collect();
-        let pick = self.select(path, &format!("{prefix}op"), self.say("field.op"), op, choices);
+        let choices = ops.iter().map(|o| Choice::new(*o, self.word(&format!("{set}.{o}")))).collect();
+        let pick = self.select(path, &format!("{prefix}op"), self.word("field.op"), op, choices);
         let mut controls = vec![Control { redraw: true, ..pick }];
         let input = match values {
             Values::Time => "datetime-local",
@@ -305,23 +305,23 @@ impl Drawing<'_> {
             _ => "text",
         };
         let label = match values {
-            Values::DaysAgo => self.say("field.days_n"),
+            Values::DaysAgo => self.word("field.days_n"),
             Values::Money => self.shell.say_with("segments.field.money", &[("currency", self.currency())]),
-            _ => self.say("field.value"),
+            _ => self.word("field.value"),
         };
         match op {
             "exists" => {}
             "in" => {
-                let area = self.control("area", path, &format!("{prefix}value"), self.say("field.list"), get("value"));
+                let area = self.control("area", path, &format!("{prefix}value"), self.word("field.list"), get("value"));
                 controls.push(area);
             }
             _ if values == Values::YesNo => {
-                let options = ["yes", "no"].map(|w| Choice::new(w, self.say(&format!("values.{w}"))));
+                let options = ["yes", "no"].map(|w| Choice::new(w, self.word(&format!("values.{w}"))));
                 controls.push(self.select(path, &format!("{prefix}value"), label, get("value"), options.to_vec()));
             }
             "between" => {
-                controls.push(self.control(input, path, &format!("{prefix}value"), self.say("field.from"), get("value")));
-                controls.push(self.control(input, path, &format!("{prefix}value2"), self.say("field.to"), get("value2")));
+                controls.push(self.control(input, path, &format!("{prefix}value"), self.word("field.from"), get("value")));
+                controls.push(self.control(input, path, &format!("{prefix}value2"), self.word("field.to"), get("value2")));
             }
             _ => controls.push(self.control(input, path, &format!("{prefix}value"), label, get("value"))),
         }

@@ -22,15 +22,15 @@ pub(super) struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    fn say(&self, key: &str, args: &[(&str, String)]) -> String {
+    fn fill(&self, key: &str, args: &[(&str, String)]) -> String {
         i18n::format(self.reader.locale, &format!("segments.{key}"), args)
     }
     fn word(&self, key: &str) -> String {
-        self.say(key, &[])
+        self.fill(key, &[])
     }
     fn quoted(&self, text: &str) -> String {
         let short: String = text.chars().take(QUOTED).collect();
-        self.say("say.quoted", &[("text", if short.len() < text.len() { format!("{short}…") } else { short })])
+        self.fill("say.quoted", &[("text", if short.len() < text.len() { format!("{short}…") } else { short })])
     }
     fn time(&self, at: Timestamp) -> String {
         format::time(at, self.reader)
@@ -42,7 +42,7 @@ impl Teller<'_> {
             Rule::Everyone {} => self.word("say.everyone"),
             Rule::All { of } => self.group(of, "say.and"),
             Rule::Any { of } => self.group(of, "say.or"),
-            Rule::Not { rule } => self.say("say.not", &[("rule", self.tell(rule))]),
+            Rule::Not { rule } => self.fill("say.not", &[("rule", self.tell(rule))]),
             Rule::Attribute(a) => {
                 let name = match &a.field {
                     Field::Column(column) => self.word(&format!("column.{}", column.name())),
@@ -55,11 +55,11 @@ impl Teller<'_> {
             Rule::Bought(b) => {
                 let what = match (&b.category, &b.product) {
                     (None, None) => self.word("say.anything"),
-                    (Some(c), None) => self.say("say.in_category", &[("category", self.quoted(c))]),
-                    (None, Some(p)) => self.say("say.the_product", &[("product", self.quoted(p))]),
-                    (Some(c), Some(p)) => self.say("say.product_in", &[("product", self.quoted(p)), ("category", self.quoted(c))]),
+                    (Some(c), None) => self.fill("say.in_category", &[("category", self.quoted(c))]),
+                    (None, Some(p)) => self.fill("say.the_product", &[("product", self.quoted(p))]),
+                    (Some(c), Some(p)) => self.fill("say.product_in", &[("product", self.quoted(p)), ("category", self.quoted(c))]),
                 };
-                self.say("say.bought", &[("what", what), ("window", self.window(b.within_days))])
+                self.fill("say.bought", &[("what", what), ("window", self.window(b.within_days))])
             }
             Rule::Rfm(r) => {
                 let parts: Vec<String> = [("recency", r.recency), ("frequency", r.frequency), ("monetary", r.monetary)]
@@ -67,7 +67,7 @@ impl Teller<'_> {
                     .filter_map(|(name, range)| {
                         let (from, to) = range?;
                         let span = if from == to { from.to_string() } else { format!("{from}–{to}") };
-                        Some(self.say("say.quintile", &[("name", self.word(&format!("say.{name}"))), ("span", span)]))
+                        Some(self.fill("say.quintile", &[("name", self.word(&format!("say.{name}"))), ("span", span)]))
                     })
                     .collect();
                 parts.join(&self.word("say.comma"))
@@ -88,9 +88,9 @@ impl Teller<'_> {
             }
             Rule::InSegment(s) => {
                 let name = self.segments.get(&s.segment).map_or(s.segment.as_str(), String::as_str);
-                self.say("say.in_segment", &[("segment", self.quoted(name))])
+                self.fill("say.in_segment", &[("segment", self.quoted(name))])
             }
-            Rule::Bucket(b) => self.say("say.bucket", &[("share", format::percent((b.to - b.from) as f64 / 10_000.0))]),
+            Rule::Bucket(b) => self.fill("say.bucket", &[("share", format::percent((b.to - b.from) as f64 / 10_000.0))]),
         }
     }
 
@@ -98,7 +98,7 @@ impl Teller<'_> {
         let parts: Vec<String> = of
             .iter()
             .map(|rule| match rule {
-                Rule::All { of } | Rule::Any { of } if of.len() > 1 => self.say("say.group", &[("rule", self.tell(rule))]),
+                Rule::All { of } | Rule::Any { of } if of.len() > 1 => self.fill("say.group", &[("rule", self.tell(rule))]),
                 _ => self.tell(rule),
             })
             .collect();
@@ -116,18 +116,18 @@ impl Teller<'_> {
             Scalar::Number(n) => n.to_string(),
             Scalar::Bool(b) => self.word(if *b { "values.yes" } else { "values.no" }),
             Scalar::Time(t) => self.time(*t),
-            Scalar::DaysAgo(d) => self.say("say.days_ago", &[("n", d.to_string())]),
+            Scalar::DaysAgo(d) => self.fill("say.days_ago", &[("n", d.to_string())]),
         }
     }
 
     fn subject(&self, name: String, test: &Test, money: bool) -> String {
-        self.say("say.subject", &[("name", name), ("test", self.test(test, money))])
+        self.fill("say.subject", &[("name", name), ("test", self.test(test, money))])
     }
 
     fn test(&self, test: &Test, money: bool) -> String {
         let with = |op: &str, value: &Scalar| {
             let timed = matches!(value, Scalar::Time(_) | Scalar::DaysAgo(_));
-            self.say(&format!("{}.{op}", if timed { "say_time" } else { "say_op" }), &[("value", self.value(value, money))])
+            self.fill(&format!("{}.{op}", if timed { "say_time" } else { "say_op" }), &[("value", self.value(value, money))])
         };
         match test {
             Test::Eq { value } => with("eq", value),
@@ -136,32 +136,32 @@ impl Teller<'_> {
             Test::Le { value } => with("le", value),
             Test::Gt { value } => with("gt", value),
             Test::Ge { value } => with("ge", value),
-            Test::Contains { value } => self.say("say_op.contains", &[("value", self.quoted(value))]),
-            Test::StartsWith { value } => self.say("say_op.starts_with", &[("value", self.quoted(value))]),
+            Test::Contains { value } => self.fill("say_op.contains", &[("value", self.quoted(value))]),
+            Test::StartsWith { value } => self.fill("say_op.starts_with", &[("value", self.quoted(value))]),
             Test::In { values } => {
                 let named: Vec<String> = values.iter().take(NAMED).map(|v| self.value(v, money)).collect();
                 let list = named.join(&self.word("say.comma"));
                 let more = values.len().saturating_sub(NAMED);
-                let list = if more > 0 { self.say("say.more", &[("list", list), ("n", more.to_string())]) } else { list };
-                self.say("say_op.in", &[("value", list)])
+                let list = if more > 0 { self.fill("say.more", &[("list", list), ("n", more.to_string())]) } else { list };
+                self.fill("say_op.in", &[("value", list)])
             }
             Test::Exists {} => self.word("say.exists"),
-            Test::Between { from, to } => self.say("say.between", &[("from", self.value(from, money)), ("to", self.value(to, money))]),
+            Test::Between { from, to } => self.fill("say.between", &[("from", self.value(from, money)), ("to", self.value(to, money))]),
         }
     }
 
     fn window(&self, days: Option<i64>) -> String {
-        days.map_or_else(String::new, |d| self.say("say.window", &[("n", d.to_string())]))
+        days.map_or_else(String::new, |d| self.fill("say.window", &[("n", d.to_string())]))
     }
 
     fn did(&self, d: &Did, never: bool) -> String {
-        let category = d.category.as_ref().map_or_else(String::new, |c| self.say("say.on_category", &[("category", self.quoted(c))]));
+        let category = d.category.as_ref().map_or_else(String::new, |c| self.fill("say.on_category", &[("category", self.quoted(c))]));
         let often = match d.times {
             _ if never => String::new(),
             Times::AtLeast(1) => String::new(),
-            Times::AtLeast(n) => self.say("say.at_least", &[("n", n.to_string())]),
-            Times::AtMost(n) => self.say("say.at_most", &[("n", n.to_string())]),
-            Times::Exactly(n) => self.say("say.exactly", &[("n", n.to_string())]),
+            Times::AtLeast(n) => self.fill("say.at_least", &[("n", n.to_string())]),
+            Times::AtMost(n) => self.fill("say.at_most", &[("n", n.to_string())]),
+            Times::Exactly(n) => self.fill("say.exactly", &[("n", n.to_string())]),
         };
         let args = [
             ("event", self.quoted(&d.event)),
@@ -170,7 +170,7 @@ impl Teller<'_> {
             ("often", often),
             ("window", self.window(d.within_days)),
         ];
-        self.say(if never { "say.did_not" } else { "say.did" }, &args)
+        self.fill(if never { "say.did_not" } else { "say.did" }, &args)
     }
 
     fn conditions(&self, conditions: &[PropertyTest]) -> String {
@@ -178,16 +178,16 @@ impl Teller<'_> {
             return String::new();
         }
         let parts: Vec<String> = conditions.iter().map(|c| self.subject(self.quoted(&c.property), &c.test, false)).collect();
-        self.say("say.where", &[("conditions", parts.join(&self.word("say.and")))])
+        self.fill("say.where", &[("conditions", parts.join(&self.word("say.and")))])
     }
 
     fn seen(&self, s: Seen) -> String {
         let which = if s.which == Which::First { "first" } else { "last" };
         match s.when {
-            When::Before(t) => self.say(&format!("say.{which}_before"), &[("time", self.time(t))]),
-            When::After(t) => self.say(&format!("say.{which}_after"), &[("time", self.time(t))]),
-            When::WithinDays(d) => self.say(&format!("say.{which}_within"), &[("n", d.to_string())]),
-            When::NotWithinDays(d) => self.say(&format!("say.{which}_longer"), &[("n", d.to_string())]),
+            When::Before(t) => self.fill(&format!("say.{which}_before"), &[("time", self.time(t))]),
+            When::After(t) => self.fill(&format!("say.{which}_after"), &[("time", self.time(t))]),
+            When::WithinDays(d) => self.fill(&format!("say.{which}_within"), &[("n", d.to_string())]),
+            When::NotWithinDays(d) => self.fill(&format!("say.{which}_longer"), &[("n", d.to_string())]),
         }
     }
 }
