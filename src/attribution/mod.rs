@@ -24,6 +24,7 @@ mod parquet_file;
 mod path_file;
 mod paths;
 mod period;
+mod products;
 mod question;
 pub mod report;
 mod report_store;
@@ -54,6 +55,7 @@ pub use model::Model;
 pub use path_file::{FileReport, PathFileError, of_file};
 pub use paths::{PathRow, PathsReport, paths};
 pub use period::Unit;
+pub use products::count_products;
 pub use question::{Question, ReportError, ReportQuery};
 pub use sheet::{Cell, Kind, Sheet};
 #[doc(hidden)]
@@ -69,6 +71,7 @@ pub fn jobs() -> Vec<JobSpec> {
     vec![
         job!("attribution.credit", credit::job),
         job!("attribution.copies", copies::job),
+        job!("attribution.products", products::job),
         job!("attribution.deliver", deliver::job),
         job!("attribution.rollup", rollup::job),
         job!("attribution.lift", kept::job),

@@ -70,6 +70,10 @@ pub enum ProductOrder {
     /// Uncounted stock is the largest.
     Stock,
     Updated,
+    /// How often touches were about it; what they earned. As of the last count.
+    Shown,
+    Clicked,
+    Earned,
 }
 
 /// A product as a list shows it.
@@ -89,13 +93,15 @@ pub struct ProductRow {
     pub has_text: bool,
     pub updated_at: Timestamp,
     pub retired_at: Option<Timestamp>,
+    /// For how many people it was picked, as of the last count; `None` where nothing was picked for anybody.
+    pub picked: Option<i64>,
 }
 
 impl ProductRow {
     pub fn sold_out(&self) -> bool {
         !self.available || self.stock.is_some_and(|n| n <= 0)
     }
-    /// What follows from the row alone ([`ProductFinding::NeverPicked`] does not).
+    /// What keeps it from being shown well.
     pub fn findings(&self) -> Vec<ProductFinding> {
         let mut found = Vec::new();
         let mut add = |is: bool, what| {
@@ -107,6 +113,8 @@ impl ProductRow {
         add(!self.has_text, ProductFinding::NoText);
         add(words::width(&self.title) > words::BANNER_TITLE_WIDTH, ProductFinding::LongTitle);
         add(self.sold_out(), ProductFinding::SoldOut);
+        // What cannot be sold is picked for nobody: that is said already.
+        add(self.picked == Some(0) && !self.sold_out() && self.retired_at.is_none(), ProductFinding::NeverPicked);
         found
     }
 }
@@ -128,6 +136,7 @@ struct Row {
     has_text: bool,
     updated_at: Timestamp,
     retired_at: Option<Timestamp>,
+    picked: Option<i64>,
 }
 
 impl TryFrom<Row> for ProductRow {
@@ -149,12 +158,13 @@ impl TryFrom<Row> for ProductRow {
             has_text: r.has_text,
             updated_at: r.updated_at,
             retired_at: r.retired_at,
+            picked: r.picked,
         })
     }
 }
 
 const COLUMNS: &str = "p.id, p.sku, p.title, p.brand, p.category_path, p.price_minor, p.sale_price_minor, p.currency, p.stock, p.available,
-     p.url, p.image_hash, p.description <> '' AS has_text, p.updated_at, p.retired_at";
+     p.url, p.image_hash, p.description <> '' AS has_text, p.updated_at, p.retired_at, f.picked";
 
 impl ProductOrder {
     /// The expression that an index of migration 0037 holds.
@@ -164,6 +174,18 @@ impl ProductOrder {
             Self::Price => "COALESCE(p.sale_price_minor, p.price_minor)",
             Self::Stock => "COALESCE(p.stock, 2000000000)",
             Self::Updated => "p.updated_at",
+            Self::Shown => "f.shown",
+            Self::Clicked => "f.clicked",
+            Self::Earned => "f.earned_minor",
+        }
+    }
+    /// The table whose index gives the order, and so is read first; and its name of the product.
+    const fn first(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Shown | Self::Clicked | Self::Earned => {
+                ("product_figures f CROSS JOIN product p WHERE p.id = f.product_id AND ", "f.product_id")
+            }
+            _ => ("product p CROSS JOIN product_figures f WHERE f.product_id = p.id AND ", "p.id"),
         }
     }
 }
@@ -197,6 +219,7 @@ impl ProductFilter {
         all.extend(self.finding.and_then(|f| match f {
             ProductFinding::NoPicture => Some("p.image_hash IS NULL"),
             ProductFinding::SoldOut => Some("(p.stock <= 0 OR NOT p.available)"),
+            ProductFinding::NeverPicked => Some("f.picked = 0 AND p.available AND (p.stock IS NULL OR p.stock > 0)"),
             _ => None,
         }));
         all
@@ -219,6 +242,9 @@ async fn key_of(db: &Db, order: ProductOrder, id: ProductId) -> sqlx::Result<Opt
         ProductOrder::Price => "SELECT COALESCE(sale_price_minor, price_minor) FROM product WHERE id = $1",
         ProductOrder::Stock => "SELECT COALESCE(stock, 2000000000) FROM product WHERE id = $1",
         ProductOrder::Updated => "SELECT updated_at FROM product WHERE id = $1",
+        ProductOrder::Shown => "SELECT shown FROM product_figures WHERE product_id = $1",
+        ProductOrder::Clicked => "SELECT clicked FROM product_figures WHERE product_id = $1",
+        ProductOrder::Earned => "SELECT earned_minor FROM product_figures WHERE product_id = $1",
     };
     let number = read!(*db, |c| sqlx::query_scalar::<_, i64>(sql).bind(id).fetch_optional(c).await)?;
     Ok(number.map(Key::Number))
@@ -243,20 +269,24 @@ pub async fn browse(
     let spans = filter.spans();
     let rows: Vec<Row> = read!(*db, |c| {
         let mut sql = QueryBuilder::new(format!("SELECT {COLUMNS} FROM "));
-        if spans.is_empty() {
-            sql.push("product p WHERE ");
+        let (from, mut id) = order.first();
+        if spans.is_empty() && filter.finding != Some(ProductFinding::NeverPicked) {
+            sql.push(from);
+        } else if spans.is_empty() {
+            sql.push("product_figures f CROSS JOIN product p WHERE p.id = f.product_id AND ");
         } else {
+            id = "p.id";
             // The words come first, whatever the planner thinks: they are few, products are many.
             sql.push("(");
             for (i, span) in spans.iter().enumerate() {
                 sql.push(if i == 0 { "" } else { " INTERSECT " }).push("SELECT DISTINCT product_id FROM product_word WHERE word >= ");
                 sql.push_bind(span.from.as_str()).push(" AND word < ").push_bind(span.to.as_str());
             }
-            sql.push(") h CROSS JOIN product p WHERE p.id = h.product_id AND ");
+            sql.push(") h CROSS JOIN product p CROSS JOIN product_figures f WHERE p.id = h.product_id AND f.product_id = p.id AND ");
         }
         sql.push(filter.conditions().join(" AND "));
         let (by, beyond, way) = if down { (order.sql(), "<", "DESC") } else { (order.sql(), ">", "ASC") };
-        if let Some((key, id)) = &key {
+        if let Some((key, last)) = &key {
             for operator in [format!("{beyond}= "), format!("{beyond} ")] {
                 let strict = !operator.contains('=');
                 sql.push(if strict { " AND (" } else { " AND " }).push(by).push(" ").push(operator);
@@ -265,9 +295,9 @@ pub async fn browse(
                     Key::Number(n) => sql.push_bind(*n),
                 };
             }
-            sql.push(format!(" OR p.id {beyond} ")).push_bind(*id).push(")");
+            sql.push(format!(" OR {id} {beyond} ")).push_bind(*last).push(")");
         }
-        sql.push(format!(" ORDER BY {by} {way}, p.id {way} LIMIT ")).push_bind(limit);
+        sql.push(format!(" ORDER BY {by} {way}, {id} {way} LIMIT ")).push_bind(limit);
         sql.build_query_as().fetch_all(c).await
     })?;
     rows.into_iter().map(ProductRow::try_from).collect()
@@ -278,21 +308,33 @@ pub async fn tiles(db: &Db, ids: &[ProductId]) -> sqlx::Result<HashMap<ProductId
     let plain: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let rows: Vec<Row> = match db {
         Db::Sqlite(s) => {
-            let sql = format!("SELECT {COLUMNS} FROM product p WHERE p.id IN (SELECT value FROM json_each($1))");
+            let sql = format!(
+                "SELECT {COLUMNS} FROM product p LEFT JOIN product_figures f ON f.product_id = p.id WHERE p.id IN (SELECT value FROM json_each($1))"
+            );
             sqlx::query_as(AssertSqlSafe(sql)).bind(Json(plain)).fetch_all(&s.readers).await?
         }
         Db::Postgres(p) => {
-            let sql = format!("SELECT {COLUMNS} FROM product p WHERE p.id = ANY($1)");
+            let sql = format!("SELECT {COLUMNS} FROM product p LEFT JOIN product_figures f ON f.product_id = p.id WHERE p.id = ANY($1)");
             sqlx::query_as(AssertSqlSafe(sql)).bind(plain).fetch_all(p).await?
         }
     };
     rows.into_iter().map(|r| ProductRow::try_from(r).map(|r| (r.id, r))).collect()
 }
 
+const IDS_AFTER: &str = "SELECT id FROM product WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// The next ids after one, also of retired products.
+pub async fn ids_after(db: &Db, after: ProductId, limit: i64) -> sqlx::Result<Vec<ProductId>> {
+    read!(*db, |c| sqlx::query_scalar(IDS_AFTER).bind(after).bind(limit).fetch_all(c).await)
+}
+
 const TOTAL: &str = "SELECT COUNT(*) FROM product";
 const PICTURELESS: &str = "SELECT COUNT(*) FROM product WHERE image_hash IS NULL AND retired_at IS NULL";
 const SOLD_OUT: &str = "SELECT COUNT(*) FROM product WHERE (stock <= 0 OR NOT available) AND retired_at IS NULL";
 const RETIRED: &str = "SELECT COUNT(*) FROM product WHERE retired_at IS NOT NULL";
+const NEVER: &str =
+    "SELECT COUNT(*) FROM product_figures f CROSS JOIN product p WHERE p.id = f.product_id AND f.picked = 0 AND p.retired_at IS NULL
+     AND p.available AND (p.stock IS NULL OR p.stock > 0)";
 const MARKED: &str = "SELECT COUNT(*) FROM product_word WHERE word = $1";
 
 /// How many products need a hand; each figure is read from an index of just those. Figures of texts count retired products too.
@@ -304,6 +346,8 @@ pub struct CatalogueCounts {
     pub no_text: i64,
     pub long_title: i64,
     pub sold_out: i64,
+    /// On offer, and picked for nobody though picks were made.
+    pub never_picked: i64,
     pub retired: i64,
 }
 
@@ -318,6 +362,7 @@ pub async fn counts(db: &Db) -> sqlx::Result<CatalogueCounts> {
         no_text: marked(words::NO_TEXT).await?,
         long_title: marked(words::LONG_TITLE).await?,
         sold_out: plain(SOLD_OUT).await?,
+        never_picked: plain(NEVER).await?,
         retired,
     })
 }

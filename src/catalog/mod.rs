@@ -7,6 +7,7 @@ mod api;
 mod asset;
 mod browse;
 mod fetch;
+mod figures;
 mod index;
 mod model;
 mod service;
@@ -18,8 +19,9 @@ use actix_web::web::ServiceConfig;
 
 pub use api::openapi;
 pub use asset::{Asset, Picture, PictureError};
-pub use browse::{CatalogueCounts, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel, browse, counts, tiles};
+pub use browse::{CatalogueCounts, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel, browse, counts, ids_after, tiles};
 pub use fetch::{FetchError, FetchOptions, Fetcher};
+pub use figures::{ProductFigures, put_figures};
 pub use index::{brands, categories, forget_words, index_words};
 pub use model::{CatalogError, NewProduct, Product, ancestors, content_hash, normal_category_path};
 pub use service::{Level, fetch_missing_pictures, replace_picture, set_level};

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use sqlx::types::Json;
 
 use super::asset::{self, Asset, Picture, PictureError};
+use super::figures;
 use super::index;
 use super::model::{CatalogError, NewProduct, Product};
 use crate::platform::clock::Timestamp;
@@ -279,7 +280,7 @@ async fn write(
             Tx::Postgres(tx) => sqlx::query_as(postgres).bind(&rows).bind(now).fetch_all(&mut **tx).await?,
         };
         done.unchanged += distinct - written.len();
-        let mut reworded = Vec::new();
+        let (mut reworded, mut fresh) = (Vec::new(), Vec::new());
         for (sku, id) in written {
             if let Some(product) = last.get(sku.as_str()).filter(|p| texts.get(&sku) != Some(&p.content_hash())) {
                 reworded.push((id, product.words()));
@@ -288,10 +289,12 @@ async fn write(
                 done.updated += 1;
             } else {
                 done.inserted += 1;
+                fresh.push(id.0);
             }
             ids.insert(sku, id);
         }
         index::put_words(tx, &reworded).await?;
+        figures::make(tx, &fresh).await?;
         for sku in skus {
             done.ids.push(*ids.get(sku).ok_or(sqlx::Error::RowNotFound)?);
         }

@@ -67,6 +67,14 @@ pub async fn picked_by(db: &Db, product: ProductId, limit: i64) -> sqlx::Result<
     read!(*db, |c| sqlx::query_scalar(PICKERS).bind(product).bind(MOST_PICKS).bind(every).bind(limit).fetch_all(c).await)
 }
 
+const EVERYWHERE: &str = "SELECT product_id, COUNT(*) FROM pick WHERE person_id > 0 GROUP BY product_id";
+
+/// For how many people each product is among the stored picks. Reads a whole index: for jobs.
+pub async fn picked_everywhere(db: &Db) -> sqlx::Result<HashMap<ProductId, i64>> {
+    let rows: Vec<(ProductId, i64)> = read!(*db, |c| sqlx::query_as(EVERYWHERE).fetch_all(c).await)?;
+    Ok(rows.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -32,7 +32,7 @@ use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::queue::JobSpec;
 use crate::platform::{Db, Platform, Timestamp};
 
-pub use about::{Similar, picked_by, picked_count, similar};
+pub use about::{Similar, picked_by, picked_count, picked_everywhere, similar};
 pub use chooser::Chooser;
 pub use rules::ChoiceRules;
 pub use store::forget_people;

@@ -1,7 +1,7 @@
 //! The catalogue's pages over the real server: found by words and filters, changed by hand, pictures uploaded; nothing from outside runs.
 
 use marquee::account::Role;
-use marquee::catalog::{self, NewProduct, ProductFilter, ProductFinding, ProductOrder};
+use marquee::catalog::{self, NewProduct, ProductFigures, ProductFilter, ProductFinding, ProductOrder};
 use marquee::platform::ids::ProductId;
 use marquee::platform::{Currency, Money, Platform};
 
@@ -66,8 +66,27 @@ both_engines!(products_are_found_by_words_filters_and_orders, |shop| {
     assert_eq!(skus(platform, &with(ProductFinding::SoldOut), by_title, false).await, ["MUG-2"]);
     assert_eq!(skus(platform, &with(ProductFinding::NoPicture), by_title, false).await.len(), 5);
 
+    // What products came to orders them; what was picked for nobody is found, unless it cannot be sold anyway.
+    assert!(skus(platform, &with(ProductFinding::NeverPicked), by_title, false).await.is_empty(), "nothing was picked for anybody yet");
+    let figures =
+        |product_id, picked, shown, earned_minor| ProductFigures { product_id, picked: Some(picked), shown, clicked: 0, earned_minor };
+    let all_figures = [figures(ids[0], 0, 7, 0), figures(ids[1], 0, 9, 0), figures(ids[2], 3, 0, 50), figures(ids[3], 1, 8, 70)];
+    let mut tx = platform.db.begin().await.expect("begin");
+    assert_eq!(catalog::put_figures(&mut tx, &all_figures).await.expect("put"), 4);
+    assert_eq!(catalog::put_figures(&mut tx, &all_figures).await.expect("again"), 0, "what stays is not written");
+    tx.commit().await.expect("commit");
+    assert_eq!(skus(platform, &with(ProductFinding::NeverPicked), by_title, false).await, ["MUG-1"]);
+    assert_eq!(skus(platform, &all, ProductOrder::Shown, true).await[..3], ["MUG-2", "VASE", "MUG-1"]);
+    assert_eq!(skus(platform, &in_category("Home"), ProductOrder::Earned, true).await[0], "LAMP");
+    assert_eq!(
+        marquee::attribution::count_products(platform, || false).await.expect("counted"),
+        4,
+        "no touch, no pick: nothing is left of it"
+    );
+    assert!(skus(platform, &with(ProductFinding::NeverPicked), by_title, false).await.is_empty());
+
     // Pages follow each other without a gap or a repetition, in every order and both ways.
-    for order in [by_title, ProductOrder::Price, ProductOrder::Stock, ProductOrder::Updated] {
+    for order in [by_title, ProductOrder::Price, ProductOrder::Stock, ProductOrder::Updated, ProductOrder::Shown, ProductOrder::Earned] {
         for down in [false, true] {
             let (mut seen, mut after) = (Vec::new(), None);
             loop {

@@ -97,6 +97,7 @@ enum Group {
     Day,
     CampaignDay,
     Product,
+    Month,
 }
 
 impl Group {
@@ -109,6 +110,7 @@ impl Group {
             Self::Day => "CAST(day AS TEXT)",
             Self::CampaignDay => "CAST(campaign_id AS TEXT) || ':' || CAST(day AS TEXT)",
             Self::Product => "CAST(product_id AS TEXT)",
+            Self::Month => "CAST(month AS TEXT)",
         }
     }
 }
@@ -165,8 +167,8 @@ async fn figures(db: &Db, group: Group, which: &str, days: Days) -> sqlx::Result
     ask(db, counts, earned, from, to).await
 }
 
-async fn product_figures(db: &Db, which: &str, days: Days) -> sqlx::Result<BTreeMap<String, Figures>> {
-    let key = Group::Product.sql();
+async fn product_figures(db: &Db, group: Group, which: &str, days: Days) -> sqlx::Result<BTreeMap<String, Figures>> {
+    let key = group.sql();
     let (from, to) = days.months();
     let counts = format!(
         "SELECT {key} AS key, {PRODUCT_COUNTED}, {NOT_KEPT} FROM rollup_product WHERE month >= $1 AND month <= $2 AND {which} GROUP BY 1"
@@ -268,8 +270,21 @@ pub async fn by_product(db: &Db, ids: &[ProductId], days: Days) -> sqlx::Result<
         return Ok(HashMap::new());
     }
     let which = format!("product_id IN ({})", list(ids.iter().map(|id| id.0)));
-    let found = product_figures(db, &which, days).await?;
+    let found = product_figures(db, Group::Product, &which, days).await?;
     Ok(found.into_iter().map(|(key, f)| (ProductId(number(&key)), f)).collect())
+}
+
+/// What touches about one product came to, month by month (its first day), oldest first; months without any are absent.
+pub async fn product_months(db: &Db, product: ProductId) -> sqlx::Result<Vec<(NaiveDate, Figures)>> {
+    let found = product_figures(db, Group::Month, &format!("product_id = {}", product.0), Days::ALL).await?;
+    let months: BTreeMap<NaiveDate, Figures> = found.into_iter().map(|(key, f)| (day_of(number(&key)), f)).collect();
+    Ok(months.into_iter().collect())
+}
+
+/// What each campaign's touches about one product came to so far.
+pub async fn product_campaigns(db: &Db, product: ProductId) -> sqlx::Result<BTreeMap<CampaignId, Figures>> {
+    let found = product_figures(db, Group::Campaign, &format!("product_id = {}", product.0), Days::ALL).await?;
+    Ok(found.into_iter().map(|(key, f)| (CampaignId(number(&key)), f)).collect())
 }
 
 /// The products of a campaign that earned most in a currency, then those clicked most.
@@ -295,6 +310,6 @@ pub async fn top_products(
         return Ok(Vec::new());
     }
     let which = format!("campaign_id = {} AND product_id IN ({})", campaign.0, list(ids.iter().map(|id| id.0)));
-    let mut found = product_figures(db, &which, Days::ALL).await?;
+    let mut found = product_figures(db, Group::Product, &which, Days::ALL).await?;
     Ok(ids.into_iter().map(|id| (id, found.remove(&id.0.to_string()).unwrap_or_default())).collect())
 }

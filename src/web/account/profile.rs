@@ -58,7 +58,11 @@ async fn view(shell: &Shell) -> ApiResult<ProfileView> {
         zone: user.time_zone.map(|z| z.name().to_owned()).unwrap_or_default(),
         locales,
         zones: zones(shell),
-        sessions: sessions::list(&shell.inner.platform, session).await?,
+        sessions: sessions::list(&shell.inner.platform, session)
+            .await?
+            .into_iter()
+            .map(|s| SessionInfo { agent: in_words(&s.agent), ..s })
+            .collect(),
         codes_left: shell.ui().accounts.codes_left(user.id).await?,
         ..ProfileView::default()
     })
@@ -147,4 +151,40 @@ async fn end_session(shell: Shell, form: Form<SessionForm>) -> ApiResult {
 async fn end_others(shell: Shell) -> ApiResult {
     sessions::end_others(&shell.inner.platform, shell.session()?).await?;
     Ok(shell.redirect_saying("/profile", "good", shell.say("profile.sessions_ended")))
+}
+
+/// “Firefox, Windows”: what a browser says of itself, as its owner would say it. What is no browser we know keeps its first word.
+fn in_words(agent: &str) -> String {
+    const BROWSERS: [(&str, &str); 6] = [
+        ("Edg", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("SamsungBrowser", "Samsung Internet"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    ];
+    const SYSTEMS: [(&str, &str); 6] =
+        [("iPhone", "iPhone"), ("iPad", "iPad"), ("Android", "Android"), ("Windows", "Windows"), ("Mac OS X", "macOS"), ("Linux", "Linux")];
+    let find = |names: &[(&str, &'static str)]| names.iter().find(|(sign, _)| agent.contains(sign)).map(|(_, name)| *name);
+    match (find(&BROWSERS), find(&SYSTEMS)) {
+        (Some(browser), Some(system)) => format!("{browser}, {system}"),
+        (Some(browser), None) => browser.to_owned(),
+        _ => agent.split_whitespace().next().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_words;
+
+    #[test]
+    fn browsers_are_called_by_their_names() {
+        let chrome = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
+        assert_eq!(in_words(chrome), "Chrome, Linux");
+        assert_eq!(in_words(&chrome.replace("Safari/537.36", "Safari/537.36 Edg/156.0")), "Edge, Linux");
+        assert_eq!(in_words("Mozilla/5.0 (Windows NT 10.0; rv:140.0) Gecko/20100101 Firefox/140.0"), "Firefox, Windows");
+        assert_eq!(in_words("Mozilla/5.0 (iPhone; CPU iPhone OS 19_0 like Mac OS X) Version/19.0 Mobile/1 Safari/604.1"), "Safari, iPhone");
+        assert_eq!(in_words("curl/7.88.1"), "curl/7.88.1");
+        assert_eq!(in_words(""), "");
+    }
 }

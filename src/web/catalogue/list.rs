@@ -5,7 +5,7 @@ use actix_web::http::header;
 use actix_web::web::{Data, Query};
 use serde::{Deserialize, Serialize};
 
-use super::{Tile, product_id};
+use super::{Tile, product_id, with_results};
 use crate::catalog::{self, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
@@ -28,11 +28,17 @@ pub(super) struct ListQuery {
 
 const LEVELS: [(&str, StockLevel); 4] =
     [("in", StockLevel::In), ("low", StockLevel::Low), ("out", StockLevel::Out), ("uncounted", StockLevel::Uncounted)];
-const ORDERS: [(&str, ProductOrder); 4] =
-    [("title", ProductOrder::Title), ("price", ProductOrder::Price), ("stock", ProductOrder::Stock), ("updated", ProductOrder::Updated)];
+const ORDERS: [(&str, ProductOrder); 7] = [
+    ("title", ProductOrder::Title),
+    ("price", ProductOrder::Price),
+    ("stock", ProductOrder::Stock),
+    ("updated", ProductOrder::Updated),
+    ("shown", ProductOrder::Shown),
+    ("clicked", ProductOrder::Clicked),
+    ("earned", ProductOrder::Earned),
+];
 /// Findings that the list can be narrowed to.
-const FINDINGS: [ProductFinding; 4] =
-    [ProductFinding::NoPicture, ProductFinding::NoText, ProductFinding::LongTitle, ProductFinding::SoldOut];
+const FINDINGS: [ProductFinding; 5] = ProductFinding::ALL;
 /// Most names offered in a filter; beyond, the list of products is searched.
 const MAX_CHOICES: i64 = 300;
 
@@ -62,7 +68,11 @@ impl ListQuery {
         kept(&all.into_iter().filter(|(name, _)| !dropped.contains(name)).collect::<Vec<_>>())
     }
     fn order(&self) -> (Sort, ProductOrder) {
-        let sort = Sort::read(self.sort.as_deref(), &["title", "price", "stock", "updated"], self.without(&["sort"]));
+        let sort = Sort::read(
+            self.sort.as_deref(),
+            &["title", "price", "stock", "updated", "shown", "clicked", "earned"],
+            self.without(&["sort"]),
+        );
         let order = ORDERS.iter().find(|(name, _)| *name == sort.by).map_or(ProductOrder::Title, |(_, order)| *order);
         (sort, order)
     }
@@ -122,6 +132,7 @@ fn figures(counts: &catalog::CatalogueCounts) -> Vec<Figure> {
         figure("no_picture", counts.no_picture, "no_picture", "warn"),
         figure("no_text", counts.no_text, "no_text", "warn"),
         figure("long_title", counts.long_title, "long_title", "warn"),
+        figure("never_picked", counts.never_picked, "never_picked", "warn"),
     ]
 }
 
@@ -150,14 +161,16 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     let counts = catalog::counts(db).await?;
     let brands = catalog::brands(db, MAX_CHOICES).await?.into_iter().map(|b| Choice::new(b.clone(), b));
     let grid = query.view != "table";
-    let sorts = ["title", "-title", "price", "-price", "stock", "-stock", "-updated"]
+    let sorts = ["title", "-title", "price", "-price", "stock", "-stock", "-shown", "-clicked", "-earned", "-updated"]
         .into_iter()
         .map(|s| Choice::new(s, shell.say(&format!("catalogue.sort.{}", s.replace('-', "down_")))))
         .collect();
     let finding_names: Vec<&str> = FINDINGS.iter().map(|f| f.name()).collect();
+    let mut rows: Vec<Tile> = found.into_iter().map(Tile::from).collect();
+    with_results(&platform, &mut rows).await?;
     let view = ListView {
         figures: figures(&counts),
-        rows: found.into_iter().map(Tile::from).collect(),
+        rows,
         pager,
         sorted: format!("{}{}", if sort.down { "-" } else { "" }, sort.by),
         sort,

@@ -12,10 +12,11 @@ use serde::Serialize;
 
 use super::route::{Need, Route};
 use crate::account::Permission;
+use crate::attribution::rollup::{self, Days, Figures, Reading};
 use crate::catalog::{self, ProductFinding, ProductRow};
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::ProductId;
-use crate::platform::{Money, Platform, Timestamp};
+use crate::platform::{Currency, Money, Platform, Timestamp};
 
 pub(super) fn routes() -> Vec<Route> {
     let (see, plan) = (Need::May(Permission::See), Need::May(Permission::Plan));
@@ -66,6 +67,38 @@ pub(super) struct Tile {
     pub findings: Vec<FindingView>,
     pub updated_at: Timestamp,
     pub retired: bool,
+    /// What touches about it came to so far.
+    pub result: Option<Results>,
+}
+
+/// What touches about a product came to, in the shop's currency, by last touch.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Results {
+    pub shown: i64,
+    pub clicked: i64,
+    pub rate: Option<f64>,
+    pub earned: Money,
+}
+
+impl Results {
+    pub fn of(f: &Figures, currency: Currency) -> Self {
+        Self {
+            shown: f.counts.sent,
+            clicked: f.counts.clicked,
+            rate: f.click_rate(),
+            earned: Money::new(f.revenue(currency.code(), Reading::default()), currency),
+        }
+    }
+}
+
+/// Adds what they came to.
+pub(super) async fn with_results(platform: &Platform, tiles: &mut [Tile]) -> ApiResult<()> {
+    let ids: Vec<ProductId> = tiles.iter().map(|t| t.id).collect();
+    let found = rollup::by_product(&platform.db, &ids, Days::ALL).await?;
+    for tile in tiles {
+        tile.result = found.get(&tile.id).map(|f| Results::of(f, platform.config.shop.currency));
+    }
+    Ok(())
 }
 
 impl From<ProductRow> for Tile {
@@ -86,6 +119,7 @@ impl From<ProductRow> for Tile {
             image_hash: r.image_hash,
             updated_at: r.updated_at,
             retired: r.retired_at.is_some(),
+            result: None,
         }
     }
 }

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path};
+use chrono::NaiveDate;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::likers::{self, Likers};
 use super::{FindingView, Tile, product_id};
+use crate::attribution::rollup::{self, Days, Figures};
 use crate::catalog::{self, Product, ProductFinding};
 use crate::copywriter::StoredCopy;
 use crate::platform::http::{ApiError, ApiResult};
-use crate::platform::ids::ProductId;
+use crate::platform::ids::{CampaignId, ProductId};
 use crate::platform::{Money, Platform, Timestamp};
+use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
 use crate::web::page::Shell;
 use crate::{campaign, copywriter, recommend};
 
@@ -54,8 +57,9 @@ struct CampaignRow {
     name: String,
     status: String,
     href: String,
-    channels: String,
+    channel: &'static str,
     copies: usize,
+    result: Option<super::Results>,
 }
 
 /// The stock form with its error.
@@ -96,6 +100,8 @@ struct ProductView {
     copies: Vec<CopyRow>,
     campaigns: Vec<CampaignRow>,
     creatives: bool,
+    result: Option<super::Results>,
+    chart: Option<Chart>,
 }
 
 pub(super) async fn find(platform: &Platform, text: &str) -> ApiResult<Product> {
@@ -121,7 +127,9 @@ pub(super) async fn show(
     let similar = similar(platform, product.id).await?;
     let likers = likers::of(db, product.id, shell.ui().has("/segments/{id}")).await?;
     let copies = copywriter::of_product(db, product.id, COPIES).await?;
-    let (copies, campaigns) = campaigns_of(shell, platform, copies).await?;
+    let figures = rollup::product_campaigns(db, product.id).await?;
+    let (copies, campaigns) = campaigns_of(shell, platform, copies, &figures).await?;
+    let total = rollup::by_product(db, &[product.id], Days::ALL).await?.remove(&product.id);
     let mut findings = findings(&product);
     if likers.picked == 0 && product.sellable() {
         findings.push(ProductFinding::NeverPicked);
@@ -165,6 +173,8 @@ pub(super) async fn show(
         copies,
         campaigns,
         creatives: shell.ui().has("/creatives"),
+        result: total.as_ref().map(|f| super::Results::of(f, platform.config.shop.currency)),
+        chart: chart_of(shell, &rollup::product_months(db, product.id).await?)?,
     };
     shell.render_as(status, "catalogue/product.html", product.title, &view)
 }
@@ -201,29 +211,63 @@ async fn similar(platform: &Platform, product: ProductId) -> ApiResult<Vec<Simil
     Ok(on_offer.take(SIMILAR).collect())
 }
 
-async fn campaigns_of(shell: &Shell, platform: &Platform, copies: Vec<StoredCopy>) -> ApiResult<(Vec<CopyRow>, Vec<CampaignRow>)> {
-    let mut by_campaign: BTreeMap<_, Vec<&StoredCopy>> = BTreeMap::new();
+/// Shown and clicked by month; nothing where it was shown in one month only.
+fn chart_of(shell: &Shell, months: &[(NaiveDate, Figures)]) -> ApiResult<Option<Chart>> {
+    let (Some((first, _)), Some((last, _))) = (months.first(), months.last()) else { return Ok(None) };
+    let mut all = Vec::new();
+    let mut at = *first;
+    while at <= *last && all.len() < 36 {
+        all.push(at);
+        at = at.checked_add_months(chrono::Months::new(1)).unwrap_or(*last + chrono::Duration::days(1));
+    }
+    if all.len() < 2 {
+        return Ok(None);
+    }
+    let found: BTreeMap<NaiveDate, &Figures> = months.iter().map(|(m, f)| (*m, f)).collect();
+    let line = |of: fn(&Figures) -> i64| all.iter().map(|m| Some(found.get(m).map_or(0.0, |f| of(f) as f64))).collect();
+    let spec = Spec {
+        id: "product-months".into(),
+        title: shell.say("catalogue.over_time"),
+        description: shell.say("catalogue.over_time_about"),
+        kind: Kind::Line,
+        unit: Unit::Count,
+        axis: shell.say("catalogue.month"),
+        labels: all.iter().map(|m| m.format("%Y-%m").to_string()).collect(),
+        series: vec![
+            Series { name: shell.say("catalogue.shown"), values: line(|f| f.counts.sent) },
+            Series { name: shell.say("catalogue.clicked"), values: line(|f| f.counts.clicked) },
+        ],
+    };
+    Ok(Some(chart::draw(&spec)?))
+}
+
+async fn campaigns_of(
+    shell: &Shell,
+    platform: &Platform,
+    copies: Vec<StoredCopy>,
+    figures: &BTreeMap<CampaignId, Figures>,
+) -> ApiResult<(Vec<CopyRow>, Vec<CampaignRow>)> {
+    let mut by_campaign: BTreeMap<CampaignId, Vec<&StoredCopy>> = figures.keys().map(|id| (*id, Vec::new())).collect();
     for copy in &copies {
         by_campaign.entry(copy.campaign_id).or_default().push(copy);
     }
     let known = campaign::get_many(&platform.db, &by_campaign.keys().copied().collect::<Vec<_>>()).await?;
-    let href = |id: &crate::platform::ids::CampaignId| {
+    let href = |id: &CampaignId| {
         if shell.ui().has("/campaigns/{id}") { format!("/campaigns/{id}") } else { String::new() }
     };
-    let name = |id: &crate::platform::ids::CampaignId| known.get(id).map_or_else(|| id.to_string(), |c| c.name.clone());
+    let name = |id: &CampaignId| known.get(id).map_or_else(|| id.to_string(), |c| c.name.clone());
     let mut campaigns: Vec<CampaignRow> = by_campaign
         .iter()
         .map(|(id, copies)| {
-            let mut channels: Vec<&str> = copies.iter().map(|c| c.channel.as_str()).collect();
-            channels.sort_unstable();
-            channels.dedup();
+            let channel = known.get(id).map(|c| c.plan.channel.as_str());
             CampaignRow {
                 id: id.to_string(),
                 name: name(id),
                 status: known.get(id).map(|c| c.status.as_str().to_owned()).unwrap_or_default(),
                 href: href(id),
-                channels: channels.join(" "),
+                channel: channel.unwrap_or_default(),
                 copies: copies.len(),
+                result: figures.get(id).map(|f| super::Results::of(f, platform.config.shop.currency)),
             }
         })
         .collect();
