@@ -208,18 +208,19 @@ impl ProductFilter {
     fn is_vain(&self) -> bool {
         !self.search.trim().is_empty() && words::of_search(&self.search).is_empty()
     }
-    fn conditions(&self) -> Vec<&'static str> {
+    /// `figures`: with those on the counted figures.
+    fn conditions(&self, figures: bool) -> Vec<&'static str> {
         let mut all = vec![if self.retired { "p.retired_at IS NOT NULL" } else { "p.retired_at IS NULL" }];
         all.extend(self.stock.map(|s| match s {
             StockLevel::In => "p.available AND (p.stock IS NULL OR p.stock > 0)",
-            StockLevel::Low => "p.available AND p.stock BETWEEN 1 AND 5",
+            StockLevel::Low => "p.available AND COALESCE(p.stock, 2000000000) BETWEEN 1 AND 5",
             StockLevel::Out => "(p.stock <= 0 OR NOT p.available)",
-            StockLevel::Uncounted => "p.stock IS NULL",
+            StockLevel::Uncounted => "COALESCE(p.stock, 2000000000) = 2000000000",
         }));
         all.extend(self.finding.and_then(|f| match f {
             ProductFinding::NoPicture => Some("p.image_hash IS NULL"),
             ProductFinding::SoldOut => Some("(p.stock <= 0 OR NOT p.available)"),
-            ProductFinding::NeverPicked => Some("f.picked = 0 AND p.available AND (p.stock IS NULL OR p.stock > 0)"),
+            ProductFinding::NeverPicked if figures => Some("f.picked = 0 AND p.available AND (p.stock IS NULL OR p.stock > 0)"),
             _ => None,
         }));
         all
@@ -250,6 +251,24 @@ async fn key_of(db: &Db, order: ProductOrder, id: ProductId) -> sqlx::Result<Opt
     Ok(number.map(Key::Number))
 }
 
+/// Up to so many rows that fulfil a condition are sorted; where there are more, the order's index is walked.
+const SPARSE: i64 = 2_000;
+
+/// Whether few products fulfil the conditions: then they are looked up by an index of just those and sorted, for the order's index would be
+/// walked to its end in search of a page of them.
+async fn is_sparse(db: &Db, filter: &ProductFilter, order: ProductOrder) -> sqlx::Result<bool> {
+    let indexed = matches!(filter.finding, Some(ProductFinding::NoPicture | ProductFinding::SoldOut));
+    let narrow = filter.retired || indexed || matches!(filter.stock, Some(StockLevel::Low | StockLevel::Out | StockLevel::Uncounted));
+    // The indexes of findings are in the order of titles already.
+    let served = order == ProductOrder::Title && filter.stock.is_none();
+    if !narrow || served {
+        return Ok(false);
+    }
+    let sql = format!("SELECT COUNT(*) FROM (SELECT 1 FROM product p WHERE {} LIMIT {SPARSE}) few", filter.conditions(false).join(" AND "));
+    let found: i64 = read!(*db, |c| sqlx::query_scalar(AssertSqlSafe(sql.clone())).fetch_one(c).await)?;
+    Ok(found < SPARSE)
+}
+
 /// The next `limit` products after `after`, in this order.
 pub async fn browse(
     db: &Db,
@@ -267,9 +286,10 @@ pub async fn browse(
         None => None,
     };
     let spans = filter.spans();
+    let sparse = spans.is_empty() && is_sparse(db, filter, order).await?;
     let rows: Vec<Row> = read!(*db, |c| {
         let mut sql = QueryBuilder::new(format!("SELECT {COLUMNS} FROM "));
-        let (from, mut id) = order.first();
+        let (from, mut id) = if sparse { ProductOrder::Title.first() } else { order.first() };
         if spans.is_empty() && filter.finding != Some(ProductFinding::NeverPicked) {
             sql.push(from);
         } else if spans.is_empty() {
@@ -284,12 +304,18 @@ pub async fn browse(
             }
             sql.push(") h CROSS JOIN product p CROSS JOIN product_figures f WHERE p.id = h.product_id AND f.product_id = p.id AND ");
         }
-        sql.push(filter.conditions().join(" AND "));
-        let (by, beyond, way) = if down { (order.sql(), "<", "DESC") } else { (order.sql(), ">", "ASC") };
+        sql.push(filter.conditions(true).join(" AND "));
+        // A sign before (or nothing after) an expression keeps the planner from walking the index of the order.
+        let by = match (sparse, order) {
+            (false, _) => order.sql().to_owned(),
+            (true, ProductOrder::Title) => format!("{} || ''", order.sql()),
+            (true, _) => format!("+{}", order.sql()),
+        };
+        let (beyond, way) = if down { ("<", "DESC") } else { (">", "ASC") };
         if let Some((key, last)) = &key {
             for operator in [format!("{beyond}= "), format!("{beyond} ")] {
                 let strict = !operator.contains('=');
-                sql.push(if strict { " AND (" } else { " AND " }).push(by).push(" ").push(operator);
+                sql.push(if strict { " AND (" } else { " AND " }).push(by.as_str()).push(" ").push(operator);
                 match key {
                     Key::Text(text) => sql.push_bind(text.as_str()),
                     Key::Number(n) => sql.push_bind(*n),

@@ -109,7 +109,11 @@ pub(super) async fn job(platform: Platform, context: JobContext) -> anyhow::Resu
 
 /// The distinct words that begin with a marker, without it, in order: categories and brands. `on!` is for transactions, this only reads.
 async fn marked(db: &Db, marker: &str, limit: i64) -> sqlx::Result<Vec<String>> {
-    const MARKED: &str = "SELECT DISTINCT word FROM product_word WHERE word >= $1 AND word < $2 ORDER BY word LIMIT $3";
+    // A loose index scan: one step per distinct word, not per product.
+    const MARKED: &str = "WITH RECURSIVE w (word) AS (
+             SELECT (SELECT MIN(word) FROM product_word WHERE word >= $1 AND word < $2)
+             UNION ALL SELECT (SELECT MIN(p.word) FROM product_word p WHERE p.word > w.word AND p.word < $2) FROM w WHERE w.word IS NOT NULL)
+         SELECT word FROM w WHERE word IS NOT NULL LIMIT $3";
     let end = format!("{marker}\u{10ffff}");
     let rows: Vec<String> = read!(*db, |c| sqlx::query_scalar(MARKED).bind(marker).bind(&end).bind(limit).fetch_all(c).await)?;
     Ok(rows.into_iter().filter_map(|w| w.strip_prefix(marker).map(ToOwned::to_owned)).collect())

@@ -104,7 +104,8 @@ pub(super) fn of_search(typed: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for (token, dense) in tokens(typed) {
         match (dense, token.chars().count()) {
-            (true, 1) => spans.push(Span::exact(token)),
+            // One letter begins half of all words: it must be a word of its own.
+            (_, 1) => spans.push(Span::exact(token)),
             (true, _) => spans.extend(pairs(&token).map(Span::exact)),
             (false, _) => spans.push(Span::prefix(token.chars().take(MAX_WORD).collect())),
         }
@@ -128,7 +129,7 @@ mod tests {
         for typed in ["blue", "BLU mug", "café", "mug-12", "350", "tin co", "kitch"] {
             assert!(found(&words, typed), "{typed}");
         }
-        for typed in ["green", "blue green", "lue", "", "#", "tea"] {
+        for typed in ["green", "blue green", "lue", "", "#", "tea", "c"] {
             assert!(!found(&words, typed), "{typed}");
         }
         assert!(words.contains("#c:Home") && words.contains("#c:Home > Kitchen") && words.contains("#b:Tin & Co"));

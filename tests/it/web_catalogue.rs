@@ -1,7 +1,7 @@
 //! The catalogue's pages over the real server: found by words and filters, changed by hand, pictures uploaded; nothing from outside runs.
 
 use marquee::account::Role;
-use marquee::catalog::{self, NewProduct, ProductFigures, ProductFilter, ProductFinding, ProductOrder};
+use marquee::catalog::{self, NewProduct, ProductFigures, ProductFilter, ProductFinding, ProductOrder, StockLevel};
 use marquee::platform::ids::ProductId;
 use marquee::platform::{Currency, Money, Platform};
 
@@ -47,7 +47,8 @@ both_engines!(products_are_found_by_words_filters_and_orders, |shop| {
     let by_title = ProductOrder::Title;
     assert_eq!(skus(platform, &find("blu"), by_title, false).await, ["MUG-1", "MUG-2"]);
     assert_eq!(skus(platform, &find("mug BLUE red"), by_title, false).await, ["MUG-2"], "every word must be there");
-    assert_eq!(skus(platform, &find("m"), by_title, false).await, ["MUG-1", "MUG-2"], "once each, however many words begin so");
+    assert_eq!(skus(platform, &find("mu"), by_title, false).await, ["MUG-1", "MUG-2"], "once each, however many words begin so");
+    assert!(skus(platform, &find("m"), by_title, false).await.is_empty(), "one letter is a word of its own, or nothing");
     assert_eq!(skus(platform, &find("马克杯"), by_title, false).await, ["ZH"]);
     assert!(skus(platform, &find("' OR 1=1 --"), by_title, false).await.is_empty());
     assert!(skus(platform, &find("%"), by_title, false).await.is_empty(), "what holds no word finds nothing");
@@ -109,6 +110,13 @@ both_engines!(products_are_found_by_words_filters_and_orders, |shop| {
     tx.commit().await.expect("commit");
     assert!(!skus(platform, &all, by_title, false).await.contains(&"LAMP".to_owned()));
     assert_eq!(skus(platform, &ProductFilter { retired: true, ..all.clone() }, by_title, false).await, ["LAMP"]);
+    let retired = ProductFilter { retired: true, ..all.clone() };
+    assert_eq!(skus(platform, &retired, ProductOrder::Shown, true).await, ["LAMP"], "a few are looked up and sorted");
+    let out = ProductFilter { stock: Some(StockLevel::Out), ..all.clone() };
+    assert_eq!(skus(platform, &out, by_title, false).await, ["MUG-2"]);
+    let uncounted = ProductFilter { stock: Some(StockLevel::Uncounted), ..all.clone() };
+    assert_eq!(skus(platform, &uncounted, ProductOrder::Price, true).await, ["ZH", "VASE"]);
+    assert_eq!(skus(platform, &ProductFilter { stock: Some(StockLevel::Low), ..all.clone() }, by_title, false).await, ["MUG-1"]);
     let counts = catalog::counts(&platform.db).await.expect("counts");
     assert_eq!((counts.live, counts.retired, counts.sold_out, counts.no_picture), (4, 1, 1, 4));
 
