@@ -13,7 +13,7 @@ use crate::platform::Platform;
 use crate::platform::db::Db;
 use crate::platform::ids::PersonId;
 use crate::recommend::Pick;
-use crate::{audience, delivery, events, people, recommend, touches};
+use crate::{audience, delivery, events, people, recommend, touches, webhooks};
 
 pub use api::openapi;
 
@@ -58,6 +58,7 @@ pub async fn erase(platform: &Platform, person: PersonId) -> Result<(), EventErr
     audience::forget_people(&mut tx, &erased.ids).await?;
     recommend::forget_people(&mut tx, &erased.ids).await?;
     delivery::forget_addresses(&mut tx, &erased.emails).await?;
+    webhooks::forget_people(&mut tx, &erased.ids).await?;
     tx.commit().await?;
     Ok(())
 }

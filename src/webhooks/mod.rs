@@ -17,6 +17,7 @@ use crate::platform::queue::JobSpec;
 pub use deliver::{deliver_due, ping};
 pub use model::{Attempt, EventKind, NewWebhook, Webhook, WebhookError, signature, verify};
 pub use service::{attempts, create, get, list, remove, secret, set_active, update, waiting};
+pub use store::forget_people;
 
 /// Jobs of this slice.
 pub fn jobs() -> Vec<JobSpec> {

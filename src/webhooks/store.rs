@@ -158,6 +158,16 @@ pub(super) async fn drop_old(tx: &mut Tx, webhook: i64, before: Timestamp) -> sq
     on!(tx, |c| sqlx::query(OLD).bind(webhook).bind(before).execute(&mut *c).await.map(|r| r.rows_affected()))
 }
 
+const FORGET_PERSON: &str = "DELETE FROM webhook_outbox WHERE person_id = $1";
+
+/// Of erased people nothing is told any more. The outbox is short: what was told is gone from it.
+pub async fn forget_people(tx: &mut Tx, people: &[PersonId]) -> sqlx::Result<()> {
+    for person in people {
+        on!(&mut *tx, |c| sqlx::query(FORGET_PERSON).bind(*person).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
 const GOOD: &str = "UPDATE webhook SET failures = 0, failing_since = NULL, next_attempt_at = $2 WHERE id = $1";
 const BAD: &str =
     "UPDATE webhook SET failures = failures + 1, failing_since = COALESCE(failing_since, $2), next_attempt_at = $3 WHERE id = $1";

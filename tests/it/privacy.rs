@@ -140,6 +140,7 @@ async fn no_table_with_a_person_is_forgotten() {
         "segment_member",
         "pick",
         "holdout_assignment",
+        "webhook_outbox",
     ];
     let shop = TestShop::open(crate::support::Engine::Sqlite).await.expect("SQLite");
     let sql =

@@ -224,12 +224,12 @@ both_engines!(the_brand_is_checked_shown_and_kept, |shop| {
     assert!(!admin.get(path).await.text.contains("<i>x</i>"));
 
     // What is typed is shown before it is kept; what does not hold is shown as it is kept.
-    let typed = admin.get("/creatives/brand/mail?primary=%2300ff00&ink=%23000000").await;
+    let typed = admin.get("/creatives/brand/part/mail?primary=%2300ff00&ink=%23000000").await;
     assert!(typed.status == 200 && typed.text.contains("#00ff00"), "{}", typed.text);
-    assert!(admin.get("/creatives/brand/mail?primary=url(x)").await.text.contains("#aa0044"));
+    assert!(admin.get("/creatives/brand/part/mail?primary=url(x)").await.text.contains("#aa0044"));
     let kept: BrandKit = setting::get(&platform.db, creative::brand::SETTING).await.expect("read").expect("stored");
     assert_eq!(kept, kit);
-    let banner = admin.client.get(server.at("/creatives/brand/banner/300x250?primary=%2300ff00")).send().await.expect("answer");
+    let banner = admin.client.get(server.at("/creatives/brand/part/banner/300x250?primary=%2300ff00")).send().await.expect("answer");
     assert!(banner.status() == 200 && image::load_from_memory(&banner.bytes().await.expect("bytes")).is_ok());
     let checked = admin.submit(path, "/creatives/brand/check", &fields("#777777")).await;
     assert!(checked.status == 200 && checked.text.contains("data-for=\"contrast\""), "{}", checked.text);
