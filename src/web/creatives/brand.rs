@@ -162,7 +162,7 @@ fn view(shell: &Shell, form: BrandForm, error: Option<BrandError>, logo_error: O
         ],
         contrasts: contrasts(&form),
         fonts: FONTS,
-        formats: [Format::MediumRectangle, Format::Leaderboard, Format::LargeMobile, Format::HalfPage]
+        formats: [Format::MediumRectangle, Format::Leaderboard, Format::LargeMobile]
             .map(|f| (f.to_string(), f.size().0, f.size().1))
             .to_vec(),
         field: error.map_or("", |e| e.field),
