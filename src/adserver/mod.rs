@@ -22,6 +22,7 @@ use crate::platform::queue::JobSpec;
 pub use api::openapi;
 pub use caps::{Caps, Subject};
 pub use decide::{Answer, Ghost, NoFill, Shown, Viewer, decide};
+pub use placements::list as placements;
 pub use placements::{NewPlacement, Placement, PlacementError, SIZES};
 pub use service::{AdServer, AskedBy, Banner, Creative};
 pub use snapshot::{AdCampaign, AdCreative, AdPeople, AdPerson, AdPlacement, CreativeKey, Snapshot};

@@ -6,6 +6,7 @@
 
 mod answer;
 mod api;
+pub mod best;
 mod by;
 mod cohorts;
 mod copies;
@@ -13,6 +14,7 @@ mod credit;
 mod deliver;
 mod engagement;
 mod funnel;
+pub mod hosts;
 pub mod journeys;
 mod kept;
 mod learned;

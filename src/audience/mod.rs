@@ -29,7 +29,7 @@ pub use overview::{Overview, curves, overview, segments_of};
 pub use rule::{Rule, RuleError};
 pub use service::{
     AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, Walk, count, create, delete, find, get,
-    latest_snapshot, list, members, members_among, names, overlap, resolve, sample, sizes, snapshot, update, walk,
+    latest_snapshot, list, members, members_among, names, names_of, overlap, resolve, sample, sizes, snapshot, spread, update, walk,
 };
 pub use sql::Bind;
 pub use store::forget_people;

@@ -184,6 +184,14 @@ pub async fn list(db: &Db, after: SegmentId, limit: i64) -> Result<Vec<Segment>,
     store::page(db, after, limit).await?.into_iter().map(segment).collect()
 }
 
+/// The names of these segments; unknown ids are absent.
+pub async fn names_of(db: &Db, ids: &[SegmentId]) -> sqlx::Result<HashMap<SegmentId, String>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    store::names_of(db, ids).await
+}
+
 /// Removes a segment and its snapshots; refused while a campaign or another segment uses it.
 pub async fn delete(db: &Db, id: SegmentId) -> Result<(), AudienceError> {
     let gone = get(db, id).await?;
@@ -446,6 +454,21 @@ impl Walk {
         self.ahead.clear();
         self.cursor = cursor;
     }
+}
+
+/// Some people of a segment, spread over all ids in `pieces` stretches, at most `each` from each: the same ones each time.
+pub async fn spread(db: &Db, segment: SegmentId, as_of: Timestamp, pieces: i64, each: i64) -> Result<Vec<PersonId>, AudienceError> {
+    let key = get(db, segment).await?.key;
+    let rule = resolve(db, &Rule::InSegment(super::rule::InSegment { segment: key })).await?.compile(db.dialect(), as_of);
+    let last = store::last_person(db).await?.0;
+    let step = (last / pieces.max(1)).max(1);
+    let mut found: Vec<PersonId> = Vec::new();
+    for piece in 0..pieces {
+        let end = if piece + 1 == pieces { i64::MAX } else { (piece + 1) * step };
+        let some = store::matching(db, &rule, PersonId(piece * step), each).await?;
+        found.extend(some.into_iter().filter(|p| p.0 <= end));
+    }
+    Ok(found)
 }
 
 /// The newest complete snapshot.

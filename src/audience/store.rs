@@ -62,6 +62,24 @@ pub(super) async fn by_key(db: &Db, key: &str) -> sqlx::Result<Option<SegmentRow
 pub(super) async fn page(db: &Db, after: SegmentId, limit: i64) -> sqlx::Result<Vec<SegmentRow>> {
     read!(*db, |c| sqlx::query_as::<_, SegmentRow>(PAGE).bind(after).bind(limit).fetch_all(c).await)
 }
+const LAST_PERSON: &str = "SELECT COALESCE(MAX(id), 0) FROM person";
+/// The highest id of a person.
+pub(super) async fn last_person(db: &Db) -> sqlx::Result<PersonId> {
+    read!(*db, |c| sqlx::query_scalar(LAST_PERSON).fetch_one(c).await)
+}
+/// Names by id.
+pub(super) async fn names_of(db: &Db, ids: &[SegmentId]) -> sqlx::Result<std::collections::HashMap<SegmentId, String>> {
+    let rows: Vec<(SegmentId, String)> = read!(*db, |c| {
+        let mut q = sqlx::QueryBuilder::new("SELECT id, name FROM segment WHERE id IN (");
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(*id);
+        }
+        q.push(")");
+        q.build_query_as::<(SegmentId, String)>().persistent(false).fetch_all(c).await
+    })?;
+    Ok(rows.into_iter().collect())
+}
 pub(super) async fn insert(tx: &mut Tx, key: &str, name: &str, rule: &serde_json::Value, now: Timestamp) -> sqlx::Result<SegmentId> {
     on!(tx, |c| sqlx::query_scalar::<_, SegmentId>(INSERT).bind(key).bind(name).bind(Json(rule)).bind(now).fetch_one(&mut *c).await)
 }

@@ -8,7 +8,7 @@ use super::plan::Choice;
 use crate::catalog::{self, Product};
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::{Platform, Timestamp};
-use crate::recommend::{ChoiceRules, Chooser};
+use crate::recommend::{ChoiceRules, Chooser, Pick};
 
 impl Choice {
     /// Whether the filter says more than the recommender's own rules can.
@@ -69,4 +69,11 @@ impl Shelf {
             .filter(|(_, list)| !list.is_empty())
             .collect())
     }
+}
+
+/// What a plan's choice would show one person now, best first, each with why; empty where nothing may be shown.
+pub async fn explain(platform: &Platform, choice: &Choice, person: PersonId, now: Timestamp) -> Result<Vec<Pick>, CampaignError> {
+    let shelf = Shelf::load(platform, choice, now).await?;
+    let Some(rules) = &shelf.rules else { return Ok(Vec::new()) };
+    Ok(shelf.chooser.choose(platform, rules, &[person], now).await?.remove(&person).unwrap_or_default())
 }

@@ -82,12 +82,11 @@ pub fn locale_for(platform: &Platform, campaign: &Campaign, variant: VariantId, 
     }
 }
 
-/// Drafts a page (at most 1,000 people), in the order given.
-pub async fn page(
+/// Who of a page of people (at most 1,000) is reached and when, in the order given: everything but the products.
+pub async fn who(
     platform: &Platform,
     campaign: &Campaign,
     policy: &ContactPolicy,
-    shelf: &Shelf,
     people: &[PersonId],
     run_at: Timestamp,
     now: Timestamp,
@@ -97,7 +96,7 @@ pub async fn page(
     let facts = Facts::load(db, people, plan.channel, now).await?;
     let (arms, _) = arms(platform, campaign, policy, people).await?;
     let quiet = policy.quiet_hours_for(plan);
-    let mut drafts: Vec<Draft> = people
+    let drafts = people
         .iter()
         .filter_map(|id| {
             let person = facts.people.get(id);
@@ -113,6 +112,20 @@ pub async fn page(
             Some(Draft { person: *id, arm, variant, locale, due_at, products: Vec::new(), skip })
         })
         .collect();
+    Ok(drafts)
+}
+
+/// Drafts a page (at most 1,000 people), in the order given.
+pub async fn page(
+    platform: &Platform,
+    campaign: &Campaign,
+    policy: &ContactPolicy,
+    shelf: &Shelf,
+    people: &[PersonId],
+    run_at: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<Draft>, CampaignError> {
+    let mut drafts = who(platform, campaign, policy, people, run_at, now).await?;
     let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
     let mut chosen = shelf.choose(platform, &reached, now).await?;
     for draft in drafts.iter_mut().filter(|d| d.skip.is_none()) {

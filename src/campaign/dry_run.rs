@@ -114,21 +114,21 @@ pub fn detectable(treated: i64, held_out: i64, mean: f64, sd: f64) -> Option<Det
 
 /// Sums of a stream of numbers, for mean and deviation.
 #[derive(Default)]
-struct Moments {
+pub(super) struct Moments {
     n: f64,
     sum: f64,
     squares: f64,
 }
 
 impl Moments {
-    fn add(&mut self, values: impl Iterator<Item = f64>, people: usize) {
+    pub fn add(&mut self, values: impl Iterator<Item = f64>, people: usize) {
         self.n += people as f64;
         for value in values {
             self.sum += value;
             self.squares += value * value;
         }
     }
-    fn mean_sd(&self) -> (f64, f64) {
+    pub fn mean_sd(&self) -> (f64, f64) {
         if self.n < 2.0 {
             return (0.0, 0.0);
         }
@@ -143,13 +143,7 @@ pub async fn dry_run(platform: &Platform, id: CampaignId, sample: usize) -> Resu
     let now = platform.now();
     let campaign = service::get(db, id).await?;
     let policy = policy(db).await?;
-    let done = store::run_count(db, id).await?;
-    let next = match campaign.next_run_at {
-        Some(at) => Some(at),
-        None if done == 0 => campaign.plan.schedule.first_run(now)?,
-        None => campaign.plan.schedule.next_run(now, done)?,
-    };
-    let run_at = next.unwrap_or(now);
+    let run_at = next_run(db, &campaign, now).await?.unwrap_or(now);
     let at = now.max(run_at);
     let shelf = Shelf::load(platform, &campaign.plan.choice, now).await?;
     let mut report = DryRun {
@@ -194,6 +188,16 @@ pub async fn dry_run(platform: &Platform, id: CampaignId, sample: usize) -> Resu
     report.detectable = detectable(report.treated, report.held_out, mean, sd);
     name_products(db, &campaign, &mut report, shown, &named).await?;
     Ok(report)
+}
+
+/// When a campaign (also one that is not stored) would run next.
+pub(super) async fn next_run(db: &Db, campaign: &Campaign, now: Timestamp) -> Result<Option<Timestamp>, CampaignError> {
+    let done = store::run_count(db, campaign.id).await?;
+    match campaign.next_run_at {
+        Some(at) => Ok(Some(at)),
+        None if done == 0 => campaign.plan.schedule.first_run(now),
+        None => campaign.plan.schedule.next_run(now, done),
+    }
 }
 
 fn count(report: &mut DryRun, campaign: &Campaign, draft: &Draft, shown: &mut HashMap<ProductId, i64>) {
@@ -252,7 +256,7 @@ async fn name_products(
 }
 
 /// Net revenue of those of these people who bought in a span, in the shop's currency; of the orders that lift is measured by.
-async fn revenue(platform: &Platform, people: &[PersonId], from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<i64>> {
+pub(super) async fn revenue(platform: &Platform, people: &[PersonId], from: Timestamp, to: Timestamp) -> sqlx::Result<Vec<i64>> {
     if people.is_empty() {
         return Ok(Vec::new());
     }

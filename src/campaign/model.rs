@@ -107,6 +107,23 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// A plan as a campaign that is not stored: to ask what it would do. Its variants have ids that no stored one has.
+    pub fn sketch(name: &str, plan: Plan, now: Timestamp) -> Self {
+        let variants = plan.variants.iter().zip(1..).map(|(v, n)| StoredVariant { id: VariantId(-n), variant: v.clone() }).collect();
+        Self {
+            id: CampaignId(0),
+            key: String::new(),
+            name: name.to_owned(),
+            status: Status::Draft,
+            plan,
+            variants,
+            next_run_at: None,
+            created_at: now,
+            updated_at: now,
+            started_at: None,
+            ended_at: None,
+        }
+    }
     /// The conversion window.
     pub fn window_us(&self) -> i64 {
         self.plan.goal.window_hours * HOUR_US

@@ -140,7 +140,7 @@ const DUE: &str = concat!(
 const ENDING: &str = concat!("SELECT ", columns!(), " FROM campaign WHERE status = 'running' AND next_run_at IS NULL ORDER BY id");
 
 /// Rows with their variants.
-async fn assemble(db: &Db, rows: Vec<Row>) -> sqlx::Result<Vec<Campaign>> {
+pub async fn assemble(db: &Db, rows: Vec<Row>) -> sqlx::Result<Vec<Campaign>> {
     let mut variants: HashMap<CampaignId, Vec<VariantRow>> = HashMap::new();
     if !rows.is_empty() {
         let found = read!(*db, |c| {

@@ -49,6 +49,7 @@ pub async fn serve(args: ServeArgs, mut config: Config, clock: Clock) -> anyhow:
     }
     app::stop_signal().await;
     tracing::info!("stopping");
+    services.ui.streams.close();
     server.handle.stop(true).await;
     if let Some(runner) = runner {
         runner.stop(patience).await;

@@ -6,6 +6,7 @@ pub mod grammar;
 pub mod guardrails;
 mod model;
 pub mod openai;
+mod rewrite;
 mod service;
 mod store;
 pub mod title;
@@ -19,6 +20,7 @@ pub use model::{
     Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
     SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,
 };
+pub use rewrite::{rewrite, stored};
 pub use service::{
     CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, get, get_many, of_product, reject,
 };

@@ -11,6 +11,7 @@ mod identity;
 pub mod message;
 mod notice;
 mod notify;
+mod proof;
 pub mod rate;
 mod senders;
 pub mod sink;
@@ -26,6 +27,7 @@ pub use bounces::forget_addresses;
 pub use identity::{SenderError, SenderSetting, mail_config};
 pub use notice::{Attachment, Notice, send_notice};
 pub use notify::{NotifyError, notify};
+pub use proof::send_proof;
 
 use crate::job;
 use crate::platform::queue::JobSpec;

@@ -9,6 +9,7 @@ use crate::platform::db::{Db, Tx};
 use crate::platform::queue::JobSpec;
 
 pub mod deltas;
+mod figures;
 pub mod holdout;
 pub mod links;
 mod model;
@@ -16,6 +17,7 @@ mod service;
 mod signals;
 mod store;
 
+pub use figures::{left_out, states_of_campaign, uncertain_of_campaign};
 pub(crate) use model::word_enum;
 pub use model::{
     Actor, Arm, Contact, Contacts, Content, Finish, NewSignal, NewTouch, Outcome, Recorded, Signal, SignalKind, StateCount, TRANSITIONS,

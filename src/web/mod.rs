@@ -2,6 +2,7 @@
 
 pub mod account;
 mod assets;
+mod campaigns;
 mod catalogue;
 pub mod chart;
 mod creatives;
@@ -19,6 +20,7 @@ mod route;
 mod segments;
 mod settings;
 mod start;
+pub mod stream;
 pub mod table;
 mod ui;
 mod upload;
@@ -39,6 +41,7 @@ pub fn table() -> Vec<Route> {
     [
         home::routes(),
         account::routes(),
+        campaigns::routes(),
         catalogue::routes(),
         creatives::routes(),
         import::routes(),

@@ -166,7 +166,16 @@ impl Shell {
         Ok(HttpResponse::Ok().content_type("text/html; charset=utf-8").insert_header(("X-Live", live)).body(html))
     }
 
+    /// A part of a page as text, as of now (and not of when the request came): for streams.
+    pub(super) fn part<T: Serialize>(&self, template: &str, view: &T) -> ApiResult<String> {
+        self.html_at(template, "", view, Reader { now: self.inner.platform.now(), ..self.inner.reader })
+    }
+
     pub(super) fn html<T: Serialize>(&self, template: &str, title: &str, view: &T) -> ApiResult<String> {
+        self.html_at(template, title, view, self.inner.reader)
+    }
+
+    fn html_at<T: Serialize>(&self, template: &str, title: &str, view: &T, reader: Reader) -> ApiResult<String> {
         let mut context = Context::from_serialize(view).map_err(|e| ApiError::internal(anyhow::anyhow!("the view of {template}: {e}")))?;
         let inner = &self.inner;
         let shop = &inner.platform.config.shop;
@@ -192,7 +201,7 @@ impl Shell {
             assets: inner.ui.assets.base(),
         };
         context.insert("page", &page);
-        inner.ui.render(template, &context, inner.reader)
+        inner.ui.render(template, &context, reader)
     }
 
     /// 303 to a path of ours.

@@ -9,6 +9,7 @@ use tera::{Context, Tera};
 use super::assets::Assets;
 use super::format::{self, Reader};
 use super::reports::desk::Desk;
+use super::stream::Streams;
 use crate::account::{Accounts, AuditLog};
 use crate::platform::Platform;
 use crate::platform::http::ApiError;
@@ -21,6 +22,8 @@ struct Templates;
 pub struct Ui {
     pub accounts: Accounts,
     pub audit: AuditLog,
+    /// Pages that are followed now.
+    pub streams: Streams,
     pub(super) assets: Arc<Assets>,
     tera: Arc<Tera>,
     /// Paths that can be asked for, so that navigation shows nothing that is not there.
@@ -35,6 +38,7 @@ impl Ui {
         Ok(Self {
             accounts: Accounts::new(platform.clone())?,
             audit: AuditLog::start(platform.db.clone()),
+            streams: Streams::default(),
             assets: Arc::new(Assets::load()?),
             tera: Arc::new(templates()?),
             reports: Desk::default(),

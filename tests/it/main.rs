@@ -36,6 +36,7 @@ mod touches;
 mod tracking;
 mod traits;
 mod web;
+mod web_campaigns;
 mod web_catalogue;
 mod web_creatives;
 mod web_home;
