@@ -68,7 +68,7 @@ pub(super) async fn drop_pieces(tx: &mut Tx, id: ImportId, part: &str, from: i64
 
 /// False where it is in another state by now.
 pub(super) async fn start(tx: &mut Tx, id: ImportId, options: &Value, now: Timestamp) -> sqlx::Result<bool> {
-    on!(tx, |c| { sqlx::query(START).bind(id).bind(Json(options)).bind(now).execute(&mut *c).await.map(|r| r.rows_affected() == 1) })
+    on!(tx, |c| sqlx::query(START).bind(id).bind(Json(options)).bind(now).execute(&mut *c).await.map(|r| r.rows_affected() == 1))
 }
 
 pub(super) async fn running(tx: &mut Tx, id: ImportId, run: JobRunId, now: Timestamp) -> sqlx::Result<bool> {

@@ -53,7 +53,7 @@ struct ListView {
     q: String,
     download: String,
     /// There is none at all.
-    none: bool,
+    fresh: bool,
 }
 
 fn order(by: &str, a: &Overview, b: &Overview) -> Ordering {
@@ -85,7 +85,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     let keep = kept(&[("q", &query.q), ("sort", query.sort.as_deref().unwrap_or_default())]);
     let sort = Sort::read(query.sort.as_deref(), &COLUMNS, kept(&[("q", &query.q)]));
     let all = found(&platform.db, &query.q, &sort).await?;
-    let none = all.is_empty() && query.q.trim().is_empty();
+    let fresh = all.is_empty() && query.q.trim().is_empty();
     // The keyset is the last segment shown; where it is gone, the list begins anew.
     let from = match query.after.as_deref().filter(|a| !a.is_empty()) {
         Some(after) => all.iter().position(|s| s.id.to_string() == after).map_or(0, |at| at + 1),
@@ -95,7 +95,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     let pager = Pager::cut(&mut page, query.after.as_deref(), keep, |s| s.id.to_string());
     let rows = rows(&shell, &platform.db, page).await?;
     let download = format!("/segments.csv?{}", kept(&[("q", &query.q)]));
-    let view = ListView { rows, pager, sort, q: query.q, download, none };
+    let view = ListView { rows, pager, sort, q: query.q, download, fresh };
     shell.render("segments/list.html", shell.say("segments.title"), &view)
 }
 
