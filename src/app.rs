@@ -198,7 +198,6 @@ pub fn configure(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + u
     let services = services.clone();
     let document = openapi();
     move |config: &mut ServiceConfig| {
-        services.share(config);
         input_errors(config, services.platform.config.server.max_body_bytes);
         config
             .route("/healthz", web::get().to(healthz))
@@ -207,6 +206,15 @@ pub fn configure(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + u
             .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", document.clone()));
         routes(config);
         config.default_service(web::to(pages::not_found));
+    }
+}
+
+/// What is asked thousands of times a second, and what all handlers share. Mounted before, and outside of, the middlewares of all else.
+pub fn configure_fast(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + use<> {
+    let services = services.clone();
+    move |config: &mut ServiceConfig| {
+        services.share(config);
+        adserver::fast_routes(config);
     }
 }
 
@@ -223,9 +231,10 @@ pub async fn serve(services: &Services) -> anyhow::Result<Server> {
     let listener = TcpListener::bind(&config.bind)
         .map_err(|e| anyhow::anyhow!("cannot listen on {}: {e}. Choose another address with --bind or server.bind.", config.bind))?;
     let address = listener.local_addr()?;
-    let mount = configure(services);
+    let (fast, mount) = (configure_fast(services), configure(services));
     let mut server = HttpServer::new(move || {
-        App::new().wrap(from_fn(account::audit_api)).wrap(from_fn(observe)).wrap(Compress::default()).configure(mount.clone())
+        let all = web::scope("").wrap(from_fn(account::audit_api)).wrap(from_fn(observe)).wrap(Compress::default());
+        App::new().configure(fast.clone()).service(all.configure(mount.clone()))
     })
     .shutdown_timeout(config.shutdown_s)
     .client_request_timeout(Duration::from_secs(15))

@@ -1,16 +1,19 @@
-//! How often somebody has seen a campaign today, in memory. Exact on one replica.
+//! How often somebody has seen what today, in memory. Exact on one replica.
 //!
-//! Counts lie in 64 shards by subject, so that two requests wait for each other only when they ask about the same few people. Replicas learn of
-//! each other's impressions when the snapshot is renewed, and may overshoot a cap by what happens meanwhile.
+//! A viewer's counts are one small list under one lock, held for the whole decision: two requests wait for each other only when they ask
+//! about the same few people, and parallel requests of one person cannot both take the last place. Counts lie in 256 shards by viewer.
+//! Replicas learn of each other's impressions every second, and may overshoot a cap by what happens meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
+use smallvec::SmallVec;
 
-use crate::platform::ids::{CampaignId, PersonId};
+use super::people::Numbers;
+use crate::platform::ids::{CampaignId, PersonId, ProductId};
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 256;
 
 /// Whom a cap is about: a person, or a browser that nobody has signed in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,11 +22,7 @@ pub struct Subject(u64);
 impl Subject {
     pub fn person(id: PersonId) -> Self {
         // The top bit separates people from browsers.
-        Self(id.0.unsigned_abs() & !(3 << 62))
-    }
-    /// A held-out person's would-be impressions, counted apart.
-    pub fn ghost(id: PersonId) -> Self {
-        Self(Self::person(id).0 | 1 << 62)
+        Self(id.0.unsigned_abs() & !(1 << 63))
     }
     pub fn anonymous(id: &str) -> Self {
         let digest = Sha256::digest(id.as_bytes());
@@ -31,21 +30,68 @@ impl Subject {
         first.copy_from_slice(&digest[..8]);
         Self(u64::from_be_bytes(first) | 1 << 63)
     }
-    pub fn bits(self) -> u64 {
-        self.0
+    pub fn bits(self) -> i64 {
+        self.0 as i64
+    }
+    pub fn of_bits(bits: i64) -> Self {
+        Self(bits as u64)
     }
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Count {
-    day: i64,
-    seen: u32,
+    campaign: i64,
+    item: i64,
+    shown: u32,
 }
 
-/// Impressions per (campaign, subject) and day.
+/// Stands for the line item in counts of ghosts.
+const GHOST: i64 = -1;
+
+/// What one viewer has seen on one day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    day: i64,
+    counts: SmallVec<[Count; 2]>,
+    /// The product shown last, on whatever day.
+    pub last: Option<ProductId>,
+}
+
+impl Seen {
+    /// Begins a new day where it is one.
+    pub fn on(&mut self, day: i64) -> &mut Self {
+        if self.day != day {
+            self.day = day;
+            self.counts.clear();
+        }
+        self
+    }
+    pub fn of_campaign(&self, campaign: CampaignId) -> u32 {
+        self.counts.iter().filter(|c| c.campaign == campaign.0 && c.item != GHOST).map(|c| c.shown).sum()
+    }
+    pub fn of_item(&self, campaign: CampaignId, item: i64) -> u32 {
+        self.counts.iter().find(|c| c.campaign == campaign.0 && c.item == item).map_or(0, |c| c.shown)
+    }
+    pub fn add(&mut self, campaign: CampaignId, item: i64, n: u32) {
+        match self.counts.iter_mut().find(|c| c.campaign == campaign.0 && c.item == item) {
+            Some(count) => count.shown += n,
+            None => self.counts.push(Count { campaign: campaign.0, item, shown: n }),
+        }
+    }
+    /// Notes a would-be impression; true for the first of the day.
+    pub fn ghost(&mut self, campaign: CampaignId) -> bool {
+        let first = self.of_item(campaign, GHOST) == 0;
+        if first {
+            self.add(campaign, GHOST, 1);
+        }
+        first
+    }
+}
+
+/// Everybody's counts.
 #[derive(Debug)]
 pub struct Caps {
-    shards: Vec<Mutex<HashMap<(CampaignId, Subject), Count>>>,
+    shards: Vec<Mutex<HashMap<u64, Seen, Numbers>>>,
 }
 
 impl Default for Caps {
@@ -55,46 +101,32 @@ impl Default for Caps {
 }
 
 impl Caps {
-    fn with<R>(&self, subject: Subject, f: impl FnOnce(&mut HashMap<(CampaignId, Subject), Count>) -> R) -> R {
-        let shard = &self.shards[usize::try_from(subject.0 % SHARDS as u64).unwrap_or_default()];
-        f(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
+    /// The viewer's counts of a day, locked while `f` decides. Somebody nobody can be recognised as has none.
+    pub fn with<R>(&self, subject: Option<Subject>, day: i64, f: impl FnOnce(&mut Seen) -> R) -> R {
+        let Some(subject) = subject else { return f(Seen::default().on(day)) };
+        let shard = &self.shards[usize::try_from(subject.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).unwrap_or_default() % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        f(shard.entry(subject.0).or_default().on(day))
     }
 
-    /// Impressions so far on this day.
-    pub fn seen(&self, campaign: CampaignId, subject: Subject, day: i64) -> u32 {
-        self.with(subject, |m| m.get(&(campaign, subject)).filter(|c| c.day == day).map_or(0, |c| c.seen))
-    }
-
-    /// Takes one impression if fewer than `limit` were taken today. Check and count are one step: parallel requests cannot both take the last.
-    pub fn take(&self, campaign: CampaignId, subject: Subject, day: i64, limit: u32) -> bool {
-        self.with(subject, |m| {
-            let count = m.entry((campaign, subject)).or_default();
-            if count.day != day {
-                *count = Count { day, seen: 0 };
-            }
-            let free = count.seen < limit;
-            count.seen += u32::from(free);
-            free
-        })
-    }
-
-    /// What the log says: never lowers what this replica counted itself.
-    pub fn learn(&self, campaign: CampaignId, subject: Subject, day: i64, seen: u32) {
-        self.with(subject, |m| {
-            let count = m.entry((campaign, subject)).or_default();
-            if count.day < day {
-                *count = Count { day, seen };
-            } else if count.day == day {
-                count.seen = count.seen.max(seen);
-            }
-        });
+    /// What another replica showed.
+    pub fn learn(&self, subject: Subject, day: i64, campaign: CampaignId, item: i64, n: u32) {
+        self.with(Some(subject), day, |seen| seen.add(campaign, item, n));
     }
 
     /// Drops what is older than a day.
     pub fn forget_before(&self, day: i64) {
         for shard in &self.shards {
-            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, c| c.day >= day);
+            shard.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, s| s.day >= day);
         }
+    }
+
+    /// Viewers remembered.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -105,21 +137,40 @@ mod tests {
     #[test]
     fn a_cap_holds_under_parallel_requests() {
         let caps = Caps::default();
-        let (campaign, subject) = (CampaignId(1), Subject::anonymous("browser"));
+        let (campaign, subject) = (CampaignId(1), Some(Subject::anonymous("browser")));
+        let take = |day: i64| {
+            caps.with(subject, day, |seen| {
+                let free = seen.of_campaign(campaign) < 3;
+                if free {
+                    seen.add(campaign, 0, 1);
+                }
+                free
+            })
+        };
         let taken: usize = std::thread::scope(|s| {
-            let threads: Vec<_> = (0..8).map(|_| s.spawn(|| (0..100).filter(|_| caps.take(campaign, subject, 5, 3)).count())).collect();
+            let threads: Vec<_> = (0..8).map(|_| s.spawn(|| (0..100).filter(|_| take(5)).count())).collect();
             threads.into_iter().map(|t| t.join().expect("thread")).sum()
         });
         assert_eq!(taken, 3);
-        assert!(caps.take(campaign, subject, 6, 3), "a new day");
-        caps.learn(campaign, subject, 6, 3);
-        assert!(!caps.take(campaign, subject, 6, 3), "another replica showed the rest");
-        caps.learn(campaign, subject, 6, 1);
-        assert_eq!(caps.seen(campaign, subject, 6), 3, "learning never lowers");
+        assert!(take(6), "a new day");
+        caps.learn(Subject::anonymous("browser"), 6, campaign, 4, 2);
+        assert!(!take(6), "another replica showed the rest");
+        caps.forget_before(7);
+        assert!(caps.is_empty());
+    }
+
+    #[test]
+    fn ghosts_count_once_a_day_and_apart() {
+        let mut seen = Seen::default();
+        assert!(seen.on(1).ghost(CampaignId(1)) && !seen.ghost(CampaignId(1)) && seen.ghost(CampaignId(2)));
+        assert_eq!(seen.of_campaign(CampaignId(1)), 0);
+        assert!(seen.on(2).ghost(CampaignId(1)));
     }
 
     #[test]
     fn people_and_browsers_never_share_a_count() {
-        assert_ne!(Subject::person(PersonId(1)).bits() >> 63, Subject::anonymous("1").bits() >> 63);
+        assert_ne!(Subject::person(PersonId(1)).bits() < 0, Subject::anonymous("1").bits() < 0);
+        let subject = Subject::anonymous("x");
+        assert_eq!(Subject::of_bits(subject.bits()), subject);
     }
 }

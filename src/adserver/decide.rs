@@ -1,15 +1,28 @@
-//! The decision: which campaign, which product, which banner, for whom, now. Pure: memory in, answer out.
+//! The decision: which line item, which product, which banner, for whom, now. Pure: memory in, answer out.
+//!
+//! Tier by tier, whoever has seen a campaign least today sees it next; ties by lot. Of a line item the creative is chosen by what was clicked
+//! so far ([`super::bandit`]), among the first picks of the viewer; its chance is known and goes into the log.
 
-use super::caps::{Caps, Subject};
-use super::snapshot::{AdCampaign, AdCreative, CreativeKey, Snapshot};
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use utoipa::ToSchema;
+
+use super::bandit::Rng;
+use super::caps::{Seen, Subject};
+use super::line_items::{Chooser, Tier};
+use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot};
+use super::targeting::Context;
 use crate::platform::Timestamp;
-use crate::platform::ids::{PersonId, PlacementId, ProductId, VariantId};
-use crate::platform::token::Signer;
-use crate::touches::Arm;
-use crate::touches::holdout::{Scope, draw, stable_u64};
+use crate::platform::ids::{CampaignId, PersonId, ProductId, VariantId};
+use crate::touches::holdout::{Lots, Scope};
+use crate::touches::{Arm, word_enum};
 
-/// Products that take turns for one person: the top of the list, not its tail.
+/// Products that compete for one viewer: the top of the list, not its tail.
 const TURNS: usize = 5;
+/// What each further place on a person's list costs: a click on the first pick is that much likelier.
+const PLACE_FIT: [f32; TURNS] = [1.0, 0.93, 0.88, 0.84, 0.81];
+/// What was shown just now is less likely to be clicked now.
+const JUST_SHOWN_FIT: f32 = 0.5;
 
 /// Who looks at the page, as the caller says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,27 +32,52 @@ pub enum Viewer<'a> {
     Nobody,
 }
 
+word_enum!(
+    /// Why nothing is shown. The words are part of the API. Of several reasons the one that got furthest is told.
+    NoFill {
+        /// No running banner campaign uses this placement.
+        NoCampaign = "no_campaign",
+        /// Somebody switched the placement off.
+        PlacementPaused = "placement_paused",
+        /// A line item's dates lie elsewhere.
+        NotNow = "not_now",
+        /// Country, device, hour or the page's keywords do not fit.
+        NotTargeted = "not_targeted",
+        /// It pays less than the placement's floor.
+        BelowFloor = "below_floor",
+        /// Campaigns run here, but none addresses this viewer.
+        NotAddressed = "not_addressed",
+        /// The budget is used up.
+        BudgetSpent = "budget_spent",
+        /// Held back so that the budget lasts.
+        Paced = "paced",
+        /// No banner of this size is ready yet.
+        NoCreative = "no_creative",
+        /// Everything that fits is on the page already.
+        AlreadyOnPage = "already_on_page",
+        /// The viewer has seen enough today.
+        Capped = "capped",
+        /// The viewer belongs to a holdout.
+        HeldOut = "held_out",
+    }
+);
+
 /// A banner to show.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Shown<'a> {
     pub campaign: &'a AdCampaign,
-    pub placement: PlacementId,
-    pub variant: VariantId,
-    pub product: ProductId,
+    pub item: &'a AdItem,
     pub creative: &'a AdCreative,
-    pub width: u32,
-    pub height: u32,
-    pub person: Option<PersonId>,
+    /// The chance that this creative had, given its line item.
+    pub propensity: f32,
     /// Whether the product was picked for this person, or suits anybody.
     pub personal: bool,
 }
 
 /// Somebody in a holdout who would have been shown this.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ghost<'a> {
-    pub campaign: &'a str,
-    pub campaign_id: crate::platform::ids::CampaignId,
-    pub placement: PlacementId,
+    pub campaign: &'a AdCampaign,
     pub variant: VariantId,
     pub product: ProductId,
     pub person: PersonId,
@@ -47,39 +85,42 @@ pub struct Ghost<'a> {
     pub global: bool,
 }
 
-/// Why nothing is shown. The words are part of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum NoFill {
-    /// No running banner campaign uses this placement.
-    NoCampaign,
-    /// Campaigns run here, but none addresses this viewer.
-    NotAddressed,
-    /// The viewer has seen enough today.
-    Capped,
-    /// The viewer belongs to a holdout.
-    HeldOut,
-    /// No banner of this size is ready yet.
-    NoCreative,
-}
-
 #[derive(Clone, Debug)]
 pub struct Answer<'a> {
     pub shown: Result<Shown<'a>, NoFill>,
-    pub ghosts: Vec<Ghost<'a>>,
+    pub ghosts: SmallVec<[Ghost<'a>; 1]>,
 }
 
-/// `None` where there is no such placement. `day` is the local day by which caps count; `turn` spreads what is shown to nobody in particular.
-pub fn decide<'a>(
-    snapshot: &'a Snapshot,
-    caps: &Caps,
-    signer: &Signer,
-    placement: &str,
-    viewer: Viewer<'_>,
-    day: i64,
-    turn: u64,
-) -> Option<Answer<'a>> {
-    let place = snapshot.placements.get(placement)?;
+/// One line item and what stood against it, for whoever wants to know why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub campaign: CampaignId,
+    pub item: i64,
+    pub tier: Tier,
+    /// `None`: it was shown.
+    pub reason: Option<NoFill>,
+}
+
+/// A question, with all that is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub placement: &'a AdPlacement,
+    pub person: Option<PersonId>,
+    pub subject: Option<Subject>,
+    /// Whether the person's picks may be used.
+    pub personal: bool,
+    pub context: &'a Context,
+    pub now: Timestamp,
+    /// Hour of the shop's day.
+    pub hour: u32,
+    /// Only look: nothing is counted or taken.
+    pub dry: bool,
+    /// Only line items that pay at least so much (millionths of a minor unit per impression): an exchange's floor. `None`: all.
+    pub bid_floor_micro: Option<i64>,
+}
+
+/// The viewer of a request, as far as the snapshot knows them.
+pub fn recognise(snapshot: &Snapshot, viewer: Viewer<'_>) -> (Option<PersonId>, Option<Subject>) {
     let person = match viewer {
         Viewer::Person(person) => Some(person),
         Viewer::Anonymous(id) => snapshot.people.by_anonymous(id),
@@ -90,235 +131,277 @@ pub fn decide<'a>(
         (None, Viewer::Anonymous(id)) => Some(Subject::anonymous(id)),
         (None, _) => None,
     };
-    let mut answer = Answer { shown: Err(NoFill::NoCampaign), ghosts: Vec::new() };
-    // Whoever has seen a campaign least today sees it next: campaigns share a placement evenly, whatever their age.
-    let mut order: Vec<(u32, u64, &AdCampaign)> = place
-        .campaigns
-        .iter()
-        .filter_map(|i| snapshot.campaigns.get(*i))
-        .map(|c| (subject.map_or(0, |s| caps.seen(c.id, s, day)), mix(turn ^ c.id.0.unsigned_abs()), c))
-        .collect();
-    order.sort_by_key(|(seen, tie, _)| (*seen, *tie));
-    for (seen, _, campaign) in order {
-        if !campaign.addresses(person) {
-            worsen(&mut answer, NoFill::NotAddressed);
-            continue;
-        }
-        if seen >= campaign.cap_per_day {
-            worsen(&mut answer, NoFill::Capped);
-            continue;
-        }
-        let Some(shown) = choose(snapshot, campaign, place.id, (place.width, place.height), person, signer, seen, turn) else {
-            worsen(&mut answer, NoFill::NoCreative);
-            continue;
-        };
-        if let Some(person) = person {
-            let global = draw(signer, Scope::Global, person, snapshot.global_holdout_bp) == Arm::Ghost;
-            if global || draw(signer, Scope::Campaign(campaign.id), person, campaign.holdout_bp) == Arm::Ghost {
-                answer.ghosts.push(Ghost {
-                    campaign: &campaign.name,
-                    campaign_id: campaign.id,
-                    placement: place.id,
-                    variant: shown.variant,
-                    product: shown.product,
-                    person,
-                    global,
-                });
-                worsen(&mut answer, NoFill::HeldOut);
-                if global {
-                    break;
-                }
-                continue;
+    (person, subject)
+}
+
+struct Candidate {
+    tier: Tier,
+    seen: u32,
+    lot: u32,
+    item: u32,
+}
+
+/// Decides for one placement. `on_page`: products that the page shows already; what is shown is added.
+pub fn decide<'a>(
+    snapshot: &'a Snapshot,
+    lots: &Lots,
+    ask: &Ask<'_>,
+    seen: &mut Seen,
+    on_page: &mut SmallVec<[ProductId; 4]>,
+    rng: &mut Rng,
+    mut notes: Option<&mut Vec<Note>>,
+) -> Answer<'a> {
+    let mut answer = Answer { shown: Err(NoFill::NoCampaign), ghosts: SmallVec::new() };
+    let place = ask.placement;
+    if place.paused {
+        answer.shown = Err(NoFill::PlacementPaused);
+        return answer;
+    }
+    let own_country = ask.person.and_then(|p| snapshot.people.country(p));
+    if !place.target.fits(ask.context, own_country, ask.hour) || !place.target.addresses(ask.person.map(|p| p.0)) {
+        answer.shown = Err(NoFill::NotTargeted);
+        return answer;
+    }
+    let mut candidates: SmallVec<[Candidate; 64]> = SmallVec::new();
+    for index in &place.items {
+        let item = &snapshot.items[*index as usize];
+        match cheap(ask, item, own_country) {
+            Some(reason) => {
+                worsen(&mut answer, reason);
+                note(snapshot, &mut notes, item, Some(reason));
+            }
+            None => {
+                let campaign = &snapshot.campaigns[item.campaign as usize];
+                candidates.push(Candidate { tier: item.tier, seen: seen.of_campaign(campaign.id), lot: rng.word(), item: *index });
             }
         }
-        if let Some(subject) = subject
-            && !caps.take(campaign.id, subject, day, campaign.cap_per_day)
-        {
-            worsen(&mut answer, NoFill::Capped);
-            continue;
-        }
-        answer.shown = Ok(shown);
-        break;
     }
-    Some(answer)
+    // The first usually has something: taking the least again and again beats sorting all.
+    while let Some(at) = (0..candidates.len()).min_by_key(|i| (candidates[*i].tier, candidates[*i].seen, candidates[*i].lot)) {
+        let candidate = candidates.swap_remove(at);
+        let item = &snapshot.items[candidate.item as usize];
+        match consider(snapshot, lots, ask, item, candidate.seen, seen, on_page, rng, &mut answer) {
+            Ok(shown) => {
+                note(snapshot, &mut notes, item, None);
+                on_page.push(shown.creative.product);
+                answer.shown = Ok(shown);
+                if notes.is_none() {
+                    return answer;
+                }
+                break;
+            }
+            Err((reason, last)) => {
+                worsen(&mut answer, reason);
+                note(snapshot, &mut notes, item, Some(reason));
+                if last {
+                    break;
+                }
+            }
+        }
+    }
+    answer
+}
+
+fn note(snapshot: &Snapshot, notes: &mut Option<&mut Vec<Note>>, item: &AdItem, reason: Option<NoFill>) {
+    if let Some(notes) = notes {
+        notes.push(Note { campaign: snapshot.campaigns[item.campaign as usize].id, item: item.id, tier: item.tier, reason });
+    }
+}
+
+/// What can be told without looking at the viewer's record.
+fn cheap(ask: &Ask<'_>, item: &AdItem, own_country: Option<u16>) -> Option<NoFill> {
+    if item.starts_at.is_some_and(|at| ask.now < at) || item.ends_at.is_some_and(|at| ask.now >= at) {
+        return Some(NoFill::NotNow);
+    }
+    if !item.target.fits(ask.context, own_country, ask.hour) {
+        return Some(NoFill::NotTargeted);
+    }
+    let price = item.impression_micro;
+    let below = match ask.bid_floor_micro {
+        // An exchange is paid per impression: who has no such price does not bid.
+        Some(floor) => price <= 0 || price < floor,
+        None => (price > 0 || item.click_micro > 0) && expected_micro(item) < ask.placement.floor_micro,
+    };
+    below.then_some(NoFill::BelowFloor)
+}
+
+/// What an impression brings, in millionths of a minor unit: a price per click by the clicks so far, one in a hundred to begin with.
+fn expected_micro(item: &AdItem) -> i64 {
+    if item.click_micro == 0 {
+        return item.impression_micro;
+    }
+    let (clicks, shown) = item.meter.rate();
+    (item.click_micro as f64 * (clicks + 1.0) / (shown + 100.0)) as i64
+}
+
+#[allow(clippy::too_many_arguments)]
+fn consider<'a>(
+    snapshot: &'a Snapshot,
+    lots: &Lots,
+    ask: &Ask<'_>,
+    item: &'a AdItem,
+    seen_campaign: u32,
+    seen: &mut Seen,
+    on_page: &[ProductId],
+    rng: &mut Rng,
+    answer: &mut Answer<'a>,
+) -> Result<Shown<'a>, (NoFill, bool)> {
+    let go_on = |reason| Err((reason, false));
+    let campaign = &snapshot.campaigns[item.campaign as usize];
+    if !campaign.addresses(ask.person) || !item.target.addresses(ask.person.map(|p| p.0)) {
+        return go_on(NoFill::NotAddressed);
+    }
+    if !item.meter.has_room(item.budget) {
+        return go_on(NoFill::BudgetSpent);
+    }
+    let capped = item.cap_per_day > 0 && seen.of_item(campaign.id, item.id) >= item.cap_per_day;
+    if seen_campaign >= campaign.cap_per_day || capped {
+        return go_on(NoFill::Capped);
+    }
+    if !item.meter.passes(rng.word()) {
+        return go_on(NoFill::Paced);
+    }
+    let shown = match choose(snapshot, campaign, item, ask, seen, on_page, rng) {
+        Ok(shown) => shown,
+        Err(reason) => return go_on(reason),
+    };
+    if let Some(person) = ask.person {
+        let global = snapshot.people.held_out(person, snapshot.global_holdout_bp);
+        if global || lots.draw(Scope::Campaign(campaign.id), person, campaign.holdout_bp) == Arm::Ghost {
+            if !ask.dry && seen.ghost(campaign.id) {
+                answer.ghosts.push(Ghost { campaign, variant: shown.creative.variant, product: shown.creative.product, person, global });
+            }
+            return Err((NoFill::HeldOut, global));
+        }
+    }
+    if !ask.dry {
+        if !item.meter.take(item.budget) {
+            return go_on(NoFill::BudgetSpent);
+        }
+        seen.add(campaign.id, item.id, 1);
+        seen.last = Some(shown.creative.product);
+    }
+    Ok(shown)
 }
 
 /// The reason that got furthest is the one to tell.
 fn worsen(answer: &mut Answer<'_>, reason: NoFill) {
-    let rank = |r: NoFill| match r {
-        NoFill::NoCampaign => 0,
-        NoFill::NotAddressed => 1,
-        NoFill::NoCreative => 2,
-        NoFill::Capped => 3,
-        NoFill::HeldOut => 4,
-    };
     if let Err(before) = answer.shown
-        && rank(reason) > rank(before)
+        && reason > before
     {
         answer.shown = Err(reason);
     }
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Creatives that compete, as the bandit takes them, and where they lie.
+struct Offer<'s> {
+    campaign: &'s AdCampaign,
+    sizes: &'s [(u32, u32)],
+    locales: [Option<u8>; 2],
+    variant: Option<VariantId>,
+    last: Option<ProductId>,
+    on_page: &'s [ProductId],
+    arms: SmallVec<[(u32, u32, f32); 16]>,
+    at: SmallVec<[u32; 16]>,
+    /// Something would have fitted, but the page shows it already.
+    already: bool,
+}
+
+impl Offer<'_> {
+    /// Puts in the first products of a list that have a banner here.
+    fn add(&mut self, products: impl Iterator<Item = u32>, ranked: bool) {
+        let mut turn = 0;
+        for product in products {
+            if turn == TURNS {
+                break;
+            }
+            let fit = if ranked { PLACE_FIT[turn] } else { 1.0 };
+            turn += usize::from(self.product(product, fit));
+        }
+    }
+
+    fn product(&mut self, product: u32, fit: f32) -> bool {
+        let is = |p: &ProductId| p.0 == i64::from(product);
+        let fit = if self.last.as_ref().is_some_and(is) { fit * JUST_SHOWN_FIT } else { fit };
+        for size in self.sizes {
+            let Some(found) = self.campaign.shelves.get(size).and_then(|shelf| shelf.get(&product)) else { continue };
+            let creatives = found.iter().map(|i| (*i, &self.campaign.creatives[*i as usize]));
+            // In the person's language where there is a banner in it, else in the shop's.
+            let in_locale = |l: &&u8| creatives.clone().any(|(_, c)| c.locale == **l);
+            let Some(locale) = self.locales.iter().flatten().find(in_locale) else { continue };
+            let mut any = false;
+            for (index, creative) in creatives {
+                if creative.locale != *locale || self.variant.is_some_and(|v| v != creative.variant) {
+                    continue;
+                }
+                if self.on_page.iter().any(is) {
+                    self.already = true;
+                    return false;
+                }
+                any = true;
+                self.arms.push((creative.id.0 as u32, creative.variant.0 as u32, fit));
+                self.at.push(index);
+            }
+            if any {
+                return true;
+            }
+        }
+        false
+    }
+}
+
 fn choose<'a>(
     snapshot: &'a Snapshot,
     campaign: &'a AdCampaign,
-    placement: PlacementId,
-    (width, height): (u32, u32),
-    person: Option<PersonId>,
-    signer: &Signer,
-    seen: u32,
-    turn: u64,
-) -> Option<Shown<'a>> {
-    let variant = variant_for(campaign, person, signer, turn)?;
-    let own = person.and_then(|p| snapshot.people.locale(p));
-    let find = |product: ProductId| {
-        own.into_iter().chain([snapshot.default_locale.as_str()]).find_map(|locale| {
-            let key = CreativeKey { variant, product, locale: locale.to_owned(), width, height };
-            campaign.creatives.get(&key).map(|creative| (product, creative))
-        })
+    item: &'a AdItem,
+    ask: &Ask<'_>,
+    seen: &Seen,
+    on_page: &[ProductId],
+    rng: &mut Rng,
+) -> Result<Shown<'a>, NoFill> {
+    let own = ask.person.and_then(|p| snapshot.people.locale(p));
+    let locale = |name: &str| campaign.locales.iter().position(|l| l == name).map(|at| at as u8);
+    let variant = match item.chooser {
+        Chooser::Weights => Some(by_weight(campaign, rng).ok_or(NoFill::NoCreative)?),
+        Chooser::Thompson => None,
     };
-    let personal = person.filter(|p| snapshot.people.may_personalise(*p)).map_or(&[][..], |p| snapshot.people.picks(p));
-    let ready: Vec<_> = personal.iter().filter_map(|p| find(*p)).take(TURNS).collect();
-    let (ready, is_personal) = if ready.is_empty() {
-        (campaign.popular.iter().filter_map(|p| find(*p)).take(TURNS).collect::<Vec<_>>(), false)
-    } else {
-        (ready, true)
+    let mut offer = Offer {
+        campaign,
+        sizes: &ask.placement.sizes,
+        locales: [own.and_then(locale), locale(&snapshot.default_locale)],
+        variant: variant.map(|(v, _)| v),
+        last: seen.last,
+        on_page,
+        arms: SmallVec::new(),
+        at: SmallVec::new(),
+        already: false,
     };
-    let at = if person.is_some() { u64::from(seen) } else { mix(turn) };
-    let (product, creative) = *ready.get(usize::try_from(at % (ready.len().max(1) as u64)).unwrap_or_default())?;
-    Some(Shown { campaign, placement, variant, product, creative, width, height, person, personal: is_personal })
+    let picks = ask.person.filter(|_| ask.personal).map_or(&[][..], |p| snapshot.people.picks(p));
+    offer.add(picks.iter().copied(), true);
+    let personal = !offer.arms.is_empty();
+    if !personal {
+        offer.add(campaign.popular.iter().filter_map(|p| u32::try_from(p.0).ok()), false);
+    }
+    let Some((k, chance)) = item.meter.policy.load().choose(&offer.arms, rng) else {
+        return Err(if offer.already { NoFill::AlreadyOnPage } else { NoFill::NoCreative });
+    };
+    let propensity = chance * variant.map_or(1.0, |(_, share)| share);
+    Ok(Shown { campaign, item, creative: &campaign.creatives[offer.at[k] as usize], propensity, personal })
 }
 
-/// The same person always meets the same variant of a campaign.
-fn variant_for(campaign: &AdCampaign, person: Option<PersonId>, signer: &Signer, turn: u64) -> Option<VariantId> {
+/// A variant by its weight, and the chance that it had.
+fn by_weight(campaign: &AdCampaign, rng: &mut Rng) -> Option<(VariantId, f32)> {
     let total: u64 = campaign.variants.iter().map(|(_, w)| u64::from(*w)).sum();
-    let draw = match person {
-        Some(person) => stable_u64(signer, "variant", campaign.id.0, person),
-        None => mix(turn ^ 0x9e37),
-    };
-    let mut at = draw.checked_rem(total)?;
+    let mut at = rng.next().checked_rem(total)?;
     for (variant, weight) in &campaign.variants {
         if at < u64::from(*weight) {
-            return Some(*variant);
+            return Some((*variant, *weight as f32 / total as f32));
         }
         at -= u64::from(*weight);
     }
     None
 }
 
-/// A cheap scrambling of bits (splitmix64's finaliser).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-/// The local day by which caps count.
-pub fn cap_day(now: Timestamp, zone: chrono_tz::Tz) -> i64 {
-    now.day_in(zone)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-
-    use super::super::snapshot::{AdPeople, AdPerson, AdPlacement};
-    use super::*;
-    use crate::platform::ids::{CampaignId, CreativeId};
-
-    fn campaign(id: i64, members: Option<Vec<PersonId>>, cap_per_day: u32) -> AdCampaign {
-        let variant = VariantId(id * 10);
-        let creatives = [1, 2, 3]
-            .map(|p| {
-                let key = CreativeKey { variant, product: ProductId(p), locale: "en".into(), width: 300, height: 250 };
-                (key, AdCreative { id: CreativeId(id * 100 + p), asset_hash: "00".into(), title: "Thing".into() })
-            })
-            .into();
-        AdCampaign {
-            id: CampaignId(id),
-            name: format!("campaign {id}"),
-            holdout_bp: 0,
-            members,
-            variants: vec![(variant, 1)],
-            creatives,
-            popular: vec![ProductId(1)],
-            cap_per_day,
-        }
-    }
-
-    fn snapshot(campaigns: Vec<AdCampaign>) -> Snapshot {
-        let mut people = AdPeople::default();
-        for (id, personal) in [(1, true), (2, false)] {
-            let picks = vec![ProductId(3), ProductId(2), ProductId(9)];
-            people.push(AdPerson { id: PersonId(id), external_id: Some(format!("u{id}")), locale: "en".into(), personal, picks });
-        }
-        people.name_anonymous("browser".into(), PersonId(1));
-        let place = AdPlacement { id: PlacementId(1), width: 300, height: 250, campaigns: (0..campaigns.len()).collect() };
-        Snapshot {
-            placements: HashMap::from([("home".to_owned(), place)]),
-            campaigns,
-            people: people.into(),
-            default_locale: "en".into(),
-            ..Snapshot::default()
-        }
-    }
-
-    fn ask<'a>(s: &'a Snapshot, caps: &Caps, viewer: Viewer<'_>, day: i64) -> Answer<'a> {
-        decide(s, caps, &Signer::new(&[1; 32]), "home", viewer, day, 7).expect("the placement exists")
-    }
-
-    #[test]
-    fn a_person_gets_their_picks_in_turn_and_no_more_than_the_cap() {
-        let (s, caps) = (snapshot(vec![campaign(1, None, 3)]), Caps::default());
-        let products: Vec<_> =
-            (0..4).map(|_| ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.map(|b| (b.product.0, b.personal))).collect();
-        assert_eq!(products[..3], [Ok((3, true)), Ok((2, true)), Ok((3, true))], "product 9 has no banner");
-        assert_eq!(products[3].as_ref().err(), Some(&NoFill::Capped));
-        assert!(ask(&s, &caps, Viewer::Person(PersonId(1)), 2).shown.is_ok(), "a new day");
-    }
-
-    #[test]
-    fn a_known_browser_shares_its_persons_cap() {
-        let (s, caps) = (snapshot(vec![campaign(1, None, 1)]), Caps::default());
-        assert_eq!(ask(&s, &caps, Viewer::Anonymous("browser"), 1).shown.expect("shown").product, ProductId(3));
-        assert!(ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.is_err());
-    }
-
-    #[test]
-    fn without_consent_or_a_person_the_choice_is_not_personal() {
-        let (s, caps) = (snapshot(vec![campaign(1, None, 9)]), Caps::default());
-        for viewer in [Viewer::Person(PersonId(2)), Viewer::Anonymous("stranger"), Viewer::Nobody] {
-            let shown = ask(&s, &caps, viewer, 1).shown.expect("shown");
-            assert_eq!((shown.product, shown.personal), (ProductId(1), false), "{viewer:?}");
-        }
-    }
-
-    #[test]
-    fn only_members_are_addressed_and_campaigns_share_a_place_evenly() {
-        let (s, caps) = (snapshot(vec![campaign(1, Some(vec![PersonId(1)]), 9), campaign(2, None, 9)]), Caps::default());
-        let mut seen = HashMap::<i64, u32>::new();
-        for _ in 0..8 {
-            *seen.entry(ask(&s, &caps, Viewer::Person(PersonId(1)), 1).shown.expect("shown").campaign.id.0).or_default() += 1;
-        }
-        assert_eq!(seen, HashMap::from([(1, 4), (2, 4)]));
-        assert_eq!(ask(&s, &caps, Viewer::Anonymous("stranger"), 1).shown.expect("shown").campaign.id, CampaignId(2));
-    }
-
-    #[test]
-    fn the_held_out_see_nothing_and_leave_a_ghost() {
-        let mut held = campaign(1, None, 9);
-        held.holdout_bp = 10_000;
-        let (s, caps) = (snapshot(vec![held]), Caps::default());
-        let answer = ask(&s, &caps, Viewer::Person(PersonId(1)), 1);
-        assert_eq!(answer.shown.err(), Some(NoFill::HeldOut));
-        assert_eq!((answer.ghosts.len(), answer.ghosts[0].product), (1, ProductId(3)));
-    }
-
-    #[test]
-    fn an_unknown_placement_is_no_answer() {
-        let (s, caps) = (snapshot(vec![]), Caps::default());
-        assert!(decide(&s, &caps, &Signer::new(&[1; 32]), "nowhere", Viewer::Nobody, 1, 7).is_none());
-        assert_eq!(ask(&s, &caps, Viewer::Nobody, 1).shown.err(), Some(NoFill::NoCampaign));
-    }
-}
+#[path = "decide_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::placements;
+use super::{item_store, placements, tally};
 use crate::audience;
 use crate::campaign::{self, Campaign};
 use crate::catalog::{self, Product};
@@ -13,7 +13,7 @@ use crate::copywriter::{self, CopyChannel, CopyKey, CopyRequest, Locale};
 use crate::creative::{self, BannerRequest, Format};
 use crate::people;
 use crate::platform::clock::HOUR_US;
-use crate::platform::ids::{CopyId, PersonId, ProductId};
+use crate::platform::ids::{CopyId, LineItemId, PersonId, ProductId, SegmentId};
 use crate::platform::queue::JobContext;
 use crate::platform::{Platform, Timestamp, setting};
 use crate::read;
@@ -34,6 +34,7 @@ pub async fn run(platform: Platform, context: JobContext) -> anyhow::Result<Valu
     let mut drawn = 0_u64;
     let mut dropped = 0_u64;
     let mut unchanged = 0_u64;
+    tally::forget_replicas(&platform.db, platform.now().plus_days(-7)).await?;
     for campaign in &running {
         renew_members(&platform, campaign).await?;
         let inputs = Inputs { campaign: campaign.updated_at, ..inputs(&platform).await? };
@@ -71,7 +72,7 @@ struct Inputs {
 const INPUTS: &str = "SELECT
      (SELECT COALESCE(MAX(finished_at), 0) FROM job_run WHERE job = 'recommend.pick' AND status = 'done') AS picks,
      (SELECT COALESCE(MAX(updated_at), 0) FROM product) AS products,
-     (SELECT COALESCE(MAX(created_at), 0) + COUNT(*) FROM placement) AS placements,
+     (SELECT COALESCE(MAX(updated_at), 0) + COUNT(*) FROM placement) + (SELECT COALESCE(MAX(updated_at), 0) FROM line_item) AS placements,
      (SELECT COALESCE(MAX(updated_at), 0) FROM ad_copy WHERE channel = 'banner' AND status IN ('approved', 'edited', 'rejected')) AS copies,
      (SELECT COALESCE(MAX(updated_at), 0) FROM setting WHERE key = 'brand') AS brand";
 
@@ -136,13 +137,14 @@ fn banner_of(key: &CopyKey, copy_id: CopyId, format: Format) -> BannerRequest {
 
 async fn formats_of(platform: &Platform, campaign: &Campaign) -> anyhow::Result<Vec<Format>> {
     let mut formats = Vec::new();
+    let items = item_store::of_campaign(&platform.db, campaign.id, LineItemId(0), PAGE).await?;
     for placement in placements::list(&platform.db).await? {
-        let used = campaign.plan.placements.is_empty() || campaign.plan.placements.contains(&placement.key);
-        let size = (u32::try_from(placement.width)?, u32::try_from(placement.height)?);
-        if let (true, Some(format)) = (used, Format::of_size(size.0, size.1))
-            && !formats.contains(&format)
-        {
-            formats.push(format);
+        let planned = campaign.plan.placements.is_empty() || campaign.plan.placements.contains(&placement.key);
+        let used = if items.is_empty() { planned } else { items.iter().any(|i| i.placement_id == placement.id) };
+        for format in placement.sizes().into_iter().filter(|_| used) {
+            if !formats.contains(&format) {
+                formats.push(format);
+            }
         }
     }
     Ok(formats)
@@ -150,9 +152,20 @@ async fn formats_of(platform: &Platform, campaign: &Campaign) -> anyhow::Result<
 
 async fn renew_members(platform: &Platform, campaign: &Campaign) -> anyhow::Result<()> {
     let now = platform.now();
-    let latest = audience::latest_snapshot(&platform.db, campaign.plan.segment).await?;
-    if latest.is_none_or(|s| now.since(s.taken_at) >= MEMBERS_AGE_US) {
-        audience::snapshot(platform, campaign.plan.segment, now).await?;
+    let items = item_store::of_campaign(&platform.db, campaign.id, LineItemId(0), PAGE).await?;
+    let mut segments: Vec<SegmentId> = items.into_iter().flat_map(|i| i.targeting.segments).collect();
+    segments.push(campaign.plan.segment);
+    segments.sort_unstable();
+    segments.dedup();
+    for segment in segments {
+        // What a line item names may have been deleted since.
+        if audience::get(&platform.db, segment).await.is_err() {
+            continue;
+        }
+        let latest = audience::latest_snapshot(&platform.db, segment).await?;
+        if latest.is_none_or(|s| now.since(s.taken_at) >= MEMBERS_AGE_US) {
+            audience::snapshot(platform, segment, now).await?;
+        }
     }
     Ok(())
 }

@@ -1,41 +1,122 @@
-//! What decisions are made from: placements, running banner campaigns, and people's picks, all in memory and never changed; a new one takes
-//! the old one's place whole.
+//! What decisions are made from: placements, line items, running banner campaigns with their banners, and people's picks, all in memory and
+//! never changed; a new one takes the old one's place whole, and shares with it what stayed the same.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::platform::Timestamp;
-use crate::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, ProductId, VariantId};
+use smallvec::SmallVec;
+
+use super::line_items::{Chooser, LineItem, Tier};
+use super::meter::{Budget, Meter};
+use super::pacing::{Flight, Forecast};
+use super::people::{AdPeople, Numbers};
+use super::render::Template;
+use super::targeting::{Members, Target};
+use crate::platform::ids::{CampaignId, CreativeId, PlacementId, ProductId, VariantId};
+use crate::platform::{Money, Timestamp};
 
 /// A place on a page that banners are shown in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdPlacement {
     pub id: PlacementId,
-    pub width: u32,
-    pub height: u32,
-    /// Indexes into [`Snapshot::campaigns`].
-    pub campaigns: Vec<usize>,
+    pub key: String,
+    /// The first is its own; the others fit as well.
+    pub sizes: SmallVec<[(u32, u32); 2]>,
+    /// Host of the pages it stands on; empty: any.
+    pub site: String,
+    pub paused: bool,
+    pub exchange: bool,
+    /// Least price per thousand impressions of a priced line item, in millionths of a minor unit per impression.
+    pub floor_micro: i64,
+    pub target: Target,
+    /// Indexes into [`Snapshot::items`], tiers in order.
+    pub items: Vec<u32>,
+    pub forecast: Arc<Forecast>,
+    /// What requests ended in, counted.
+    pub outcomes: Arc<super::outcomes::Outcomes>,
+}
+
+/// A line item that may show something, or (`id` 0) a campaign's own right to the placements of its plan.
+#[derive(Clone, Debug)]
+pub struct AdItem {
+    /// 0: none, the campaign's own.
+    pub id: i64,
+    pub name: String,
+    /// Index into [`Snapshot::campaigns`].
+    pub campaign: u32,
+    pub tier: Tier,
+    pub chooser: Chooser,
+    pub starts_at: Option<Timestamp>,
+    pub ends_at: Option<Timestamp>,
+    pub target: Target,
+    /// 0: the campaign's.
+    pub cap_per_day: u32,
+    pub budget: Budget,
+    pub flight: Option<Flight>,
+    /// Millionths of a minor unit.
+    pub impression_micro: i64,
+    pub click_micro: i64,
+    pub meter: Arc<Meter>,
+}
+
+impl AdItem {
+    /// The campaign's own.
+    pub fn own(campaign: u32, meter: Arc<Meter>) -> Self {
+        Self {
+            id: 0,
+            name: String::new(),
+            campaign,
+            tier: Tier::Standard,
+            chooser: Chooser::Thompson,
+            starts_at: None,
+            ends_at: None,
+            target: Target::default(),
+            cap_per_day: 0,
+            budget: Budget::Unlimited,
+            flight: None,
+            impression_micro: 0,
+            click_micro: 0,
+            meter,
+        }
+    }
+    pub fn of(item: &LineItem, campaign: u32, target: Target, meter: Arc<Meter>) -> Self {
+        Self {
+            id: item.id.0,
+            name: item.name.clone(),
+            campaign,
+            tier: item.tier,
+            chooser: item.choice,
+            starts_at: item.starts_at,
+            ends_at: item.ends_at,
+            target,
+            cap_per_day: u32::try_from(item.cap_per_day).unwrap_or(0),
+            budget: Budget::of(item),
+            flight: super::meter::flight(item),
+            impression_micro: item.impression_micro(),
+            click_micro: item.click_micro(),
+            meter,
+        }
+    }
 }
 
 /// A banner that is drawn and ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AdCreative {
     pub id: CreativeId,
-    pub asset_hash: String,
-    /// For the image's alternative text.
+    pub variant: VariantId,
+    pub product: ProductId,
+    /// Index into [`AdCampaign::locales`].
+    pub locale: u8,
+    pub width: u32,
+    pub height: u32,
+    /// The answer's JSON but for what differs from request to request.
+    pub template: Template,
+    pub image_url: String,
     pub title: String,
 }
 
-/// Which banner: what differs between those of one campaign.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CreativeKey {
-    pub variant: VariantId,
-    pub product: ProductId,
-    /// Language of the copy (`en`).
-    pub locale: String,
-    pub width: u32,
-    pub height: u32,
-}
+/// Banners of one size by product: indexes into [`AdCampaign::creatives`].
+pub type Shelf = HashMap<u32, SmallVec<[u32; 2]>, Numbers>;
 
 /// A banner campaign that runs now.
 #[derive(Clone, Debug)]
@@ -43,11 +124,13 @@ pub struct AdCampaign {
     pub id: CampaignId,
     pub name: String,
     pub holdout_bp: i64,
-    /// Sorted. `None`: the segment is everyone, also browsers without a person.
-    pub members: Option<Vec<PersonId>>,
+    /// `None`: the segment is everyone, also browsers without a person.
+    pub members: Option<Arc<Members>>,
     /// With their weights; never empty.
     pub variants: Vec<(VariantId, u32)>,
-    pub creatives: HashMap<CreativeKey, AdCreative>,
+    pub locales: Vec<String>,
+    pub creatives: Vec<AdCreative>,
+    pub shelves: HashMap<(u32, u32), Shelf>,
     /// What suits anybody, best first.
     pub popular: Vec<ProductId>,
     /// Impressions per person and day.
@@ -55,97 +138,73 @@ pub struct AdCampaign {
 }
 
 impl AdCampaign {
-    pub fn addresses(&self, person: Option<PersonId>) -> bool {
+    /// Without banners yet: see [`AdCampaign::stock`].
+    pub fn new(id: CampaignId, name: &str) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            holdout_bp: 0,
+            members: None,
+            variants: Vec::new(),
+            locales: Vec::new(),
+            creatives: Vec::new(),
+            shelves: HashMap::new(),
+            popular: Vec::new(),
+            cap_per_day: u32::MAX,
+        }
+    }
+    pub fn addresses(&self, person: Option<crate::platform::ids::PersonId>) -> bool {
         match (&self.members, person) {
             (None, _) => true,
-            (Some(members), Some(person)) => members.binary_search(&person).is_ok(),
+            (Some(members), Some(person)) => members.contains(person.0),
             (Some(_), None) => false,
         }
     }
+    /// Puts banners on their shelves.
+    pub fn stock(&mut self, creatives: Vec<(AdCreative, &str)>) {
+        for (mut creative, locale) in creatives {
+            let at = self.locales.iter().position(|l| l == locale).unwrap_or_else(|| {
+                self.locales.push(locale.to_owned());
+                self.locales.len() - 1
+            });
+            creative.locale = u8::try_from(at).unwrap_or(0);
+            let Ok(product) = u32::try_from(creative.product.0) else { continue };
+            let index = self.creatives.len() as u32;
+            self.shelves.entry((creative.width, creative.height)).or_default().entry(product).or_default().push(index);
+            self.creatives.push(creative);
+        }
+    }
 }
 
-/// People as the ad server needs them: parallel vectors, picks packed one after the other.
-#[derive(Clone, Debug, Default)]
-pub struct AdPeople {
-    index: HashMap<PersonId, u32>,
-    external: HashMap<String, PersonId>,
-    anonymous: HashMap<String, PersonId>,
-    personal: Vec<bool>,
-    locales: Vec<u8>,
-    pick_ends: Vec<u32>,
-    picks: Vec<ProductId>,
-    locale_names: Vec<String>,
-}
-
-/// One person on the way into [`AdPeople`].
+/// A product as recommendations show it.
 #[derive(Clone, Debug)]
-pub struct AdPerson {
-    pub id: PersonId,
-    pub external_id: Option<String>,
-    pub locale: String,
-    /// Whether picks may be used: consent to personal ads was not withdrawn.
-    pub personal: bool,
-    pub picks: Vec<ProductId>,
+pub struct AdProduct {
+    pub sku: String,
+    pub title: String,
+    pub brand: Option<String>,
+    pub category: String,
+    pub price: Money,
+    pub was: Option<Money>,
+    /// Where it is bought, tagged.
+    pub url: String,
+    pub image_url: Option<String>,
+    /// Title, brand and category, folded, for a search.
+    pub words: String,
 }
 
-impl AdPeople {
-    pub fn push(&mut self, person: AdPerson) {
-        let at = u32::try_from(self.personal.len()).unwrap_or(u32::MAX);
-        self.index.insert(person.id, at);
-        if let Some(external) = person.external_id {
-            self.external.insert(external, person.id);
-        }
-        let locale = self.locale_names.iter().position(|l| *l == person.locale).unwrap_or_else(|| {
-            self.locale_names.push(person.locale);
-            self.locale_names.len() - 1
-        });
-        self.locales.push(u8::try_from(locale).unwrap_or(0));
-        self.personal.push(person.personal);
-        if person.personal {
-            self.picks.extend(person.picks);
-        }
-        self.pick_ends.push(u32::try_from(self.picks.len()).unwrap_or(u32::MAX));
-    }
-    pub fn name_anonymous(&mut self, anonymous_id: String, person: PersonId) {
-        self.anonymous.insert(anonymous_id, person);
-    }
-    pub fn by_external(&self, external_id: &str) -> Option<PersonId> {
-        self.external.get(external_id).copied()
-    }
-    pub fn by_anonymous(&self, anonymous_id: &str) -> Option<PersonId> {
-        self.anonymous.get(anonymous_id).copied()
-    }
-    pub fn knows(&self, person: PersonId) -> bool {
-        self.index.contains_key(&person)
-    }
-    pub fn picks(&self, person: PersonId) -> &[ProductId] {
-        let Some(&at) = self.index.get(&person) else { return &[] };
-        let at = at as usize;
-        let start = if at == 0 { 0 } else { self.pick_ends[at - 1] as usize };
-        &self.picks[start..self.pick_ends[at] as usize]
-    }
-    pub fn may_personalise(&self, person: PersonId) -> bool {
-        self.index.get(&person).is_some_and(|at| self.personal[*at as usize])
-    }
-    pub fn locale(&self, person: PersonId) -> Option<&str> {
-        let at = *self.index.get(&person)?;
-        self.locale_names.get(usize::from(self.locales[at as usize])).map(String::as_str)
-    }
-    pub fn len(&self) -> usize {
-        self.personal.len()
-    }
-    pub fn is_empty(&self) -> bool {
-        self.personal.is_empty()
-    }
-}
+pub type Products = HashMap<u32, AdProduct, Numbers>;
 
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub taken_at: Timestamp,
-    pub placements: HashMap<String, AdPlacement>,
-    pub campaigns: Vec<AdCampaign>,
+    pub placements: Arc<HashMap<String, AdPlacement>>,
+    pub campaigns: Arc<Vec<AdCampaign>>,
+    pub items: Arc<Vec<AdItem>>,
     /// Kept from snapshot to snapshot while only other things change.
     pub people: Arc<AdPeople>,
+    pub products: Arc<Products>,
+    /// What suits anybody, best first.
+    pub popular: Vec<ProductId>,
     /// Share of people whom no campaign reaches, in basis points.
     pub global_holdout_bp: i64,
     /// Language of copy for somebody whose own is unknown or has no copy.

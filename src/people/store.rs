@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::model::{Identity, Person};
+use crate::platform::Timestamp;
 use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::ids::PersonId;
 use crate::{on, read};
@@ -130,6 +131,34 @@ pub async fn list(db: &Db, search: &str, after: PersonId, limit: i64) -> sqlx::R
     let search = search.trim().to_lowercase();
     let pattern = if search.is_empty() { String::new() } else { format!("{}%", escape_like(&search)) };
     read!(*db, |c| sqlx::query_as::<_, Person>(LIST).bind(after).bind(pattern.as_str()).bind(limit).fetch_all(c).await)
+}
+
+const CHANGED: &str = "SELECT * FROM person WHERE updated_at > $1 OR (updated_at = $1 AND id > $2) ORDER BY updated_at, id LIMIT $3";
+const LAST_CHANGE: &str = "SELECT COALESCE(MAX(updated_at), 0) FROM person";
+
+/// People, erased ones among them, in order of their last change, after a place in that order.
+pub async fn changed_after(db: &Db, at: Timestamp, id: PersonId, limit: i64) -> sqlx::Result<Vec<Person>> {
+    read!(*db, |c| sqlx::query_as::<_, Person>(CHANGED).bind(at).bind(id).bind(limit).fetch_all(c).await)
+}
+/// When anybody changed last.
+pub async fn last_change(db: &Db) -> sqlx::Result<Timestamp> {
+    read!(*db, |c| sqlx::query_scalar::<_, Timestamp>(LAST_CHANGE).fetch_one(c).await)
+}
+
+const ANONYMOUS_OF_SQLITE: &str = "SELECT value, person_id FROM person_identity
+     WHERE kind = 'anonymous' AND person_id IN (SELECT value FROM json_each($1))";
+const ANONYMOUS_OF_POSTGRES: &str = "SELECT value, person_id FROM person_identity
+     WHERE kind = 'anonymous' AND person_id IN (SELECT value::bigint FROM json_array_elements_text($1::json))";
+
+/// The anonymous ids of some people.
+pub async fn anonymous_of(db: &Db, ids: &[PersonId]) -> sqlx::Result<Vec<(String, PersonId)>> {
+    let mut found = Vec::new();
+    for part in ids.chunks(1000) {
+        let sql = pick(db.dialect(), ANONYMOUS_OF_SQLITE, ANONYMOUS_OF_POSTGRES);
+        let wanted = json(&part.iter().map(|id| id.0).collect::<Vec<_>>())?;
+        found.extend(read!(*db, |c| sqlx::query_as::<_, (String, PersonId)>(sql).bind(wanted.as_str()).fetch_all(c).await)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn escape_like(text: &str) -> String {

@@ -23,6 +23,7 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     pub work: WorkConfig,
     pub log: LogConfig,
+    pub serving: ServingConfig,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -223,6 +224,14 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "warn,marquee=info".into() }
     }
+}
+
+/// Ads.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServingConfig {
+    /// The shop's number in the IAB's Global Vendor List; 0 where it has none (then bids under the GDPR are never personal).
+    pub tcf_vendor_id: usize,
 }
 
 impl Config {

@@ -79,6 +79,7 @@ int_id!(RunId, "run");
 int_id!(CopyId, "cpy");
 int_id!(CreativeId, "crv");
 int_id!(PlacementId, "plc");
+int_id!(LineItemId, "lin");
 int_id!(ModelId, "mdl");
 int_id!(JobRunId, "job");
 int_id!(ImportId, "imp");

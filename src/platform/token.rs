@@ -53,6 +53,10 @@ impl Signer {
         bytes.extend_from_slice(&tag[..TAG_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
+    /// A key of one purpose, ready to use: signs without deriving it anew each time.
+    pub fn sealer(&self, purpose: &str) -> Sealer {
+        Sealer { mac: hmac(&self.key(purpose), &[]) }
+    }
     /// The payload of a token signed for this purpose; `None` for anything forged, cut, re-purposed or overlong.
     pub fn open(&self, purpose: &str, token: &str) -> Option<Vec<u8>> {
         if token.len() > MAX_TOKEN_CHARS {
@@ -66,9 +70,48 @@ impl Signer {
     }
 }
 
+/// The state of a keyed HMAC, for paths that sign or hash thousands of times a second. Tokens are those of [`Signer::sign`].
+#[derive(Clone)]
+pub struct Sealer {
+    mac: Hmac<Sha256>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer(…)")
+    }
+}
+
+impl Sealer {
+    /// The keyed hash of these bytes.
+    pub fn digest(&self, payload: &[u8]) -> [u8; 32] {
+        let mut mac = self.mac.clone();
+        mac.update(payload);
+        mac.finalize().into_bytes().into()
+    }
+    /// Appends base64url(payload ‖ tag). A payload has at most 112 bytes.
+    pub fn sign_into(&self, payload: &[u8], out: &mut Vec<u8>) {
+        let mut bytes = [0_u8; 128];
+        let n = payload.len().min(128 - TAG_BYTES);
+        bytes[..n].copy_from_slice(&payload[..n]);
+        bytes[n..n + TAG_BYTES].copy_from_slice(&self.digest(&payload[..n])[..TAG_BYTES]);
+        let mut text = [0_u8; 172];
+        let written = URL_SAFE_NO_PAD.encode_slice(&bytes[..n + TAG_BYTES], &mut text).unwrap_or(0);
+        out.extend_from_slice(&text[..written]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sealer_signs_what_the_signer_opens() {
+        let signer = Signer::new(&[7; 32]);
+        let mut token = Vec::new();
+        signer.sealer("click").sign_into(b"touch 1", &mut token);
+        assert_eq!(String::from_utf8(token).expect("ascii"), signer.sign("click", b"touch 1"));
+    }
 
     #[test]
     fn only_the_whole_token_for_the_same_purpose_opens() {

@@ -8,7 +8,7 @@ use utoipa::OpenApi;
 use super::api::{actor, pixel, target};
 use super::pages;
 use super::service::Tracker;
-use crate::adserver::{Ticket, TicketKind};
+use crate::adserver::Ticket;
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::touches::{self, SignalKind};
@@ -30,7 +30,7 @@ pub(super) fn routes(config: &mut ServiceConfig) {
 /// A click on a banner: leads on to the product. Counts once.
 #[utoipa::path(get, path = "/a/c/{token}", tag = "tracking", params(("token" = String, Path)), responses((status = 302, description = "To the product's page in the shop"), (status = 404, description = "Not a link of ours")))]
 async fn ad_click(req: HttpRequest, token: Path<String>, platform: Data<Platform>, tracker: Data<Tracker>) -> ApiResult {
-    let Some(ticket) = Ticket::open(&platform.signer, TicketKind::Click, &token) else { return pages::gone(&req, &platform) };
+    let Some(ticket) = Ticket::open(&platform.signer, &token) else { return pages::gone(&req, &platform) };
     tracker.ad(&ticket, SignalKind::Click, actor(&req)).await?;
     let touch = touches::get(&platform.db, ticket.touch).await?;
     let touch = touch.ok_or_else(|| ApiError::internal(anyhow::anyhow!("a touch written a moment ago is gone")))?;
@@ -44,7 +44,7 @@ async fn ad_click(req: HttpRequest, token: Path<String>, platform: Data<Platform
 /// Half of a banner was in view for a second. Counts once.
 #[utoipa::path(get, path = "/a/v/{token}", tag = "tracking", params(("token" = String, Path)), responses((status = 200, content_type = "image/gif", description = "A pixel"), (status = 404, description = "Not a link of ours")))]
 async fn ad_viewable(req: HttpRequest, token: Path<String>, platform: Data<Platform>, tracker: Data<Tracker>) -> ApiResult {
-    let Some(ticket) = Ticket::open(&platform.signer, TicketKind::Viewable, &token) else { return pages::gone(&req, &platform) };
+    let Some(ticket) = Ticket::open(&platform.signer, &token) else { return pages::gone(&req, &platform) };
     tracker.ad(&ticket, SignalKind::Viewable, actor(&req)).await?;
     Ok(pixel())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::adserver::Ticket;
+use crate::adserver::{self, Ticket};
 use crate::people::{self, Channel, Consent, PeopleError};
 use crate::platform::batch::{BatchError, BatchLimits, Batcher};
 use crate::platform::clock::SECOND_US;
@@ -45,7 +45,7 @@ enum Act {
     Signal(NewSignal),
     /// Of a banner, whose touch may not have been written yet: another replica decided it a moment ago.
     Ad {
-        touch: Box<NewTouch>,
+        ticket: Box<Ticket>,
         signal: NewSignal,
     },
     Unsubscribe {
@@ -135,7 +135,7 @@ impl Tracker {
     pub async fn ad(&self, ticket: &Ticket, kind: SignalKind, actor: Actor) -> Result<(), BatchError> {
         let key = Some(format!("{actor}:once"));
         let signal = NewSignal { touch_id: ticket.touch, kind, actor, at: self.platform.now(), detail: None, key };
-        self.urgent.submit(Act::Ad { touch: Box::new(ticket.touch()), signal }).await
+        self.urgent.submit(Act::Ad { ticket: Box::new(*ticket), signal }).await
     }
 
     /// Takes the person off the list; done when this returns. Doing it twice is doing it once.
@@ -169,13 +169,24 @@ async fn commit(platform: &Platform, acts: &[Act]) -> Result<Vec<()>, PeopleErro
     let shown: Vec<NewTouch> = acts
         .iter()
         .filter_map(|act| match act {
-            Act::Ad { touch, .. } => Some((**touch).clone()),
+            Act::Ad { ticket, .. } => Some(ticket.touch()),
             _ => None,
         })
         .collect();
     let mut tx = platform.db.begin_as(Urgency::Tracking).await?;
     touches::plan_many(&mut tx, &shown, platform.now()).await?;
-    touches::record_signals(&mut tx, &signals, platform.now()).await?;
+    let recorded = touches::record_signals(&mut tx, &signals, platform.now()).await?;
+    let signalling = acts.iter().filter(|act| !matches!(act, Act::Choose { .. }));
+    let answers: Vec<(Ticket, SignalKind, Timestamp)> = signalling
+        .zip(&recorded)
+        .filter_map(|(act, done)| match act {
+            Act::Ad { ticket, signal } if done.first => Some((**ticket, signal.kind, signal.at)),
+            _ => None,
+        })
+        .collect();
+    if !answers.is_empty() {
+        adserver::count_answers(&mut tx, &answers, platform.now()).await?;
+    }
     for act in acts {
         match act {
             Act::Signal(_) | Act::Ad { .. } | Act::Unsubscribe { person: None, .. } => {}

@@ -15,6 +15,7 @@ mod jobs;
 mod nav;
 mod page;
 mod people;
+mod placements;
 mod reports;
 mod route;
 mod segments;
@@ -47,6 +48,7 @@ pub fn table() -> Vec<Route> {
         import::routes(),
         jobs::routes(),
         people::routes(),
+        placements::routes(),
         reports::routes(),
         segments::routes(),
         settings::routes(),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod adserver;
+mod openrtb;
 mod support;
 
 mod attribution;
@@ -42,6 +43,7 @@ mod web_creatives;
 mod web_home;
 mod web_import;
 mod web_people;
+mod web_placements;
 mod web_reports;
 mod web_segments;
 mod web_settings;

@@ -1,0 +1,467 @@
+//! Line items: a table with budget bars, one with its curve, and the form behind both.
+
+use std::collections::HashMap;
+
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, Data, Path, Query};
+use serde::{Deserialize, Serialize};
+
+use super::places::segments;
+use super::{Rates, Tab, TargetingForm, Typed, currency, major, minor, rates, tabs};
+use crate::adserver::{
+    self, AdServer, BudgetKind, Chooser, Figures, ItemError, ItemStatus, LineItem, NewLineItem, Pacing, PriceKind, Targeting, Tier,
+};
+use crate::campaign::{self, Campaign};
+use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::ids::{CampaignId, LineItemId};
+use crate::platform::{Db, Money, Platform, Timestamp};
+use crate::touches::TouchChannel;
+use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
+use crate::web::page::{Confirm, Shell};
+use crate::web::table::{Choice, PAGE_ROWS, Pager, TableQuery, after_number};
+
+/// Campaigns that a form offers.
+const CAMPAIGNS: i64 = 200;
+
+/// A line item as a row shows it.
+#[derive(Serialize)]
+pub(super) struct ItemLine {
+    id: String,
+    name: String,
+    campaign: String,
+    campaign_id: String,
+    placement: String,
+    tier: &'static str,
+    state: &'static str,
+    tone: &'static str,
+    budget: Option<Budgeted>,
+    price: Option<Price>,
+    ends_at: Option<Timestamp>,
+    pacing: &'static str,
+    rates: Rates,
+}
+
+/// A budget and what is used of it.
+#[derive(Serialize)]
+struct Budgeted {
+    kind: &'static str,
+    /// In words: `€12.50`, `3,000`.
+    used: String,
+    whole: String,
+    /// 0 to 1.
+    share: f64,
+    percent: i64,
+}
+
+#[derive(Serialize)]
+struct Price {
+    kind: &'static str,
+    money: Money,
+}
+
+fn budgeted(shell: &Shell, item: &LineItem, f: &Figures) -> Option<Budgeted> {
+    let used = match item.budget_kind {
+        BudgetKind::None => return None,
+        BudgetKind::Impressions => f.shown,
+        BudgetKind::Clicks => f.clicks,
+        BudgetKind::Money => f.cost_micro / 1_000_000,
+    };
+    let say = |n: i64| match item.budget_kind {
+        BudgetKind::Money => crate::web::format::money(Money::new(n, currency(shell))),
+        _ => crate::web::format::count(n),
+    };
+    let share = used as f64 / item.budget.max(1) as f64;
+    Some(Budgeted {
+        kind: item.budget_kind.as_str(),
+        used: say(used),
+        whole: say(item.budget),
+        share,
+        percent: (share * 100.0).clamp(0.0, 100.0) as i64,
+    })
+}
+
+/// Where a line item stands, in a word, and how that is coloured.
+fn state(item: &LineItem, campaign: Option<&Campaign>, used: Option<&Budgeted>, now: Timestamp) -> (&'static str, &'static str) {
+    match () {
+        () if item.status == ItemStatus::Archived => ("archived", ""),
+        () if item.status == ItemStatus::Paused => ("paused", "warn"),
+        () if item.ends_at.is_some_and(|at| now >= at) => ("ended", ""),
+        () if used.is_some_and(|b| b.share >= 1.0) => ("spent", ""),
+        () if campaign.is_none_or(|c| c.status != campaign::Status::Running) => ("waits", "info"),
+        () if item.starts_at.is_some_and(|at| now < at) => ("scheduled", "info"),
+        () => ("active", "good"),
+    }
+}
+
+pub(super) async fn lines(shell: &Shell, db: &Db, items: Vec<LineItem>) -> ApiResult<Vec<ItemLine>> {
+    let ids: Vec<LineItemId> = items.iter().map(|i| i.id).collect();
+    let mut campaigns: Vec<CampaignId> = items.iter().map(|i| i.campaign_id).collect();
+    campaigns.sort_unstable();
+    campaigns.dedup();
+    let campaigns = campaign::get_many(db, &campaigns).await?;
+    let mut figures = adserver::of_line_items(db, &ids).await?;
+    let places: HashMap<_, _> = if items.is_empty() {
+        HashMap::new()
+    } else {
+        adserver::placements(db).await?.into_iter().map(|p| (p.id, p.key)).collect()
+    };
+    let now = shell.reader().now;
+    let line = |item: LineItem| {
+        let f = figures.remove(&item.id).unwrap_or_default();
+        let campaign = campaigns.get(&item.campaign_id);
+        let budget = budgeted(shell, &item, &f);
+        let (state, tone) = state(&item, campaign, budget.as_ref(), now);
+        ItemLine {
+            id: item.id.to_string(),
+            campaign: campaign.map(|c| c.name.clone()).unwrap_or_default(),
+            campaign_id: item.campaign_id.to_string(),
+            placement: places.get(&item.placement_id).cloned().unwrap_or_default(),
+            tier: item.tier.as_str(),
+            state,
+            tone,
+            budget,
+            price: price(shell, &item),
+            ends_at: item.ends_at,
+            pacing: item.pacing.as_str(),
+            rates: rates(shell, &f),
+            name: item.name,
+        }
+    };
+    Ok(items.into_iter().map(line).collect())
+}
+
+fn price(shell: &Shell, item: &LineItem) -> Option<Price> {
+    (item.price_kind != PriceKind::Free)
+        .then(|| Price { kind: item.price_kind.as_str(), money: Money::new(item.price_minor, currency(shell)) })
+}
+
+/// Targeting in words: (key of the label, value).
+pub(super) async fn rules(shell: &Shell, db: &Db, t: &Targeting) -> ApiResult<Vec<(&'static str, String)>> {
+    let form = TargetingForm::of(shell, t, &segments(db).await?);
+    let chosen = |list: &[super::Checked]| list.iter().filter(|c| c.checked).map(|c| c.label.clone()).collect::<Vec<_>>().join(", ");
+    let all = [
+        ("targeting.segments", chosen(&form.segments)),
+        ("targeting.keywords", form.keywords),
+        ("targeting.not_keywords", form.not_keywords),
+        ("targeting.countries", form.countries),
+        ("targeting.devices", chosen(&form.devices)),
+        ("targeting.hours", form.hours),
+    ];
+    Ok(all.into_iter().filter(|(_, text)| !text.is_empty()).collect())
+}
+
+#[derive(Serialize)]
+struct ListView {
+    tabs: Vec<Tab>,
+    rows: Vec<ItemLine>,
+    pager: Pager,
+    /// There is somewhere to put one.
+    ready: bool,
+}
+
+pub(super) async fn list(shell: Shell, platform: Data<Platform>, query: Query<TableQuery>) -> ApiResult {
+    let db = &platform.db;
+    let after = after_number(query.after.as_deref())?.unwrap_or(0);
+    let mut items = adserver::line_items(db, LineItemId(after), PAGE_ROWS + 1).await?;
+    let pager = Pager::cut(&mut items, query.after.as_deref(), String::new(), |i| i.id.0.to_string());
+    let ready = !adserver::placements_page(db, "", 1).await?.is_empty();
+    let view = ListView { tabs: tabs(&shell, "/placements/items"), rows: lines(&shell, db, items).await?, pager, ready };
+    shell.render("placements/items.html", shell.say("placements.tab_items"), &view)
+}
+
+#[derive(Serialize)]
+struct OneView {
+    item: ItemLine,
+    starts_at: Option<Timestamp>,
+    cap_per_day: i64,
+    choice: &'static str,
+    rules: Vec<(&'static str, String)>,
+    chart: Option<Chart>,
+    /// Share of the requests that may pass now, where there is a pace to keep.
+    pass: Option<f64>,
+    archived: bool,
+    paused: bool,
+}
+
+fn id_of(path: &str) -> ApiResult<LineItemId> {
+    path.parse().map_err(|_| ApiError::not_found("line item"))
+}
+
+pub(super) async fn one(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: Path<String>) -> ApiResult {
+    let db = &platform.db;
+    let item = adserver::line_item(db, id_of(&path)?).await?;
+    let rules = rules(&shell, db, &item.targeting).await?;
+    let chart = curve_chart(&shell, db, &item).await?;
+    let snapshot = server.snapshot();
+    let live = snapshot.items.iter().find(|i| i.id == item.id.0);
+    let (starts_at, cap_per_day, choice, status) = (item.starts_at, item.cap_per_day, item.choice.as_str(), item.status);
+    let line = lines(&shell, db, vec![item]).await?.pop().ok_or_else(|| ApiError::not_found("line item"))?;
+    let view = OneView {
+        starts_at,
+        cap_per_day,
+        choice,
+        rules,
+        chart,
+        pass: live.filter(|i| i.flight.is_some()).map(|i| i.meter.pass()),
+        archived: status == ItemStatus::Archived,
+        paused: status == ItemStatus::Paused,
+        item: line,
+    };
+    shell.render("placements/item.html", view.item.name.clone(), &view)
+}
+
+async fn curve_chart(shell: &Shell, db: &Db, item: &LineItem) -> ApiResult<Option<Chart>> {
+    let points = adserver::curve(db, item, shell.reader().now).await?;
+    if points.len() < 2 {
+        return Ok(None);
+    }
+    let unit = match item.budget_kind {
+        BudgetKind::Money => Unit::Money(currency(shell)),
+        _ => Unit::Count,
+    };
+    let zone = shell.reader().zone;
+    let hourly = points[1].at.since(points[0].at) < 24 * 3_600 * 1_000_000;
+    let label = |at: Timestamp| at.in_zone(zone).format(if hourly { "%-d.%-m. %Hh" } else { "%-d.%-m." }).to_string();
+    let mut series = Vec::new();
+    if points.iter().any(|p| p.planned.is_some()) {
+        series.push(Series { name: shell.say("items.planned"), values: points.iter().map(|p| p.planned).collect() });
+    }
+    series.push(Series { name: shell.say("items.delivered"), values: points.iter().map(|p| p.delivered).collect() });
+    let spec = Spec {
+        id: "pace".into(),
+        title: shell.say("items.chart_title"),
+        description: shell.say("items.chart_about"),
+        kind: Kind::Line,
+        unit,
+        axis: shell.say("items.until"),
+        labels: points.iter().map(|p| label(p.at)).collect(),
+        series,
+    };
+    chart::draw(&spec).map(Some)
+}
+
+#[derive(Serialize, Default)]
+struct FormView {
+    action: String,
+    back: String,
+    fresh: bool,
+    name: String,
+    campaign: String,
+    campaigns: Vec<Choice>,
+    placement: String,
+    placements: Vec<Choice>,
+    tier: String,
+    tiers: Vec<Choice>,
+    budget_kind: String,
+    budget_kinds: Vec<Choice>,
+    budget: String,
+    price_kind: String,
+    price_kinds: Vec<Choice>,
+    price: String,
+    starts_at: String,
+    ends_at: String,
+    pacing: String,
+    pacings: Vec<Choice>,
+    cap_per_day: String,
+    choice: String,
+    choosers: Vec<Choice>,
+    target: TargetingForm,
+    zone: &'static str,
+    error: String,
+    field: String,
+}
+
+fn local(shell: &Shell, at: Option<Timestamp>) -> String {
+    at.map(|at| at.in_zone(shell.reader().zone).format("%Y-%m-%dT%H:%M").to_string()).unwrap_or_default()
+}
+
+async fn form(shell: &Shell, db: &Db, new: &NewLineItem, id: Option<LineItemId>) -> ApiResult<FormView> {
+    let campaigns = campaign::list(db, CampaignId(0), CAMPAIGNS).await?;
+    let over = |c: &Campaign| matches!(c.status, campaign::Status::Done | campaign::Status::Cancelled) && c.id != new.campaign;
+    let words = |kind: &str, all: &[&'static str]| -> Vec<Choice> {
+        all.iter().map(|w| Choice::new(*w, shell.say(&format!("item_{kind}.{w}")))).collect()
+    };
+    let blank_zero = |n: i64| if n == 0 { String::new() } else { n.to_string() };
+    Ok(FormView {
+        action: id.map_or_else(|| "/placements/items/new".into(), |id| format!("/placements/items/{id}/edit")),
+        back: id.map_or_else(|| "/placements/items".into(), |id| format!("/placements/items/{id}")),
+        fresh: id.is_none(),
+        name: new.name.clone(),
+        campaign: new.campaign.to_string(),
+        campaigns: campaigns
+            .iter()
+            .filter(|c| c.plan.channel == TouchChannel::Banner && !over(c))
+            .map(|c| Choice::new(c.id.to_string(), c.name.clone()))
+            .collect(),
+        placement: new.placement.clone(),
+        placements: adserver::placements(db)
+            .await?
+            .into_iter()
+            .map(|p| Choice::new(p.key.clone(), format!("{} · {}×{}", p.name, p.width, p.height)))
+            .collect(),
+        tier: new.tier.as_str().into(),
+        tiers: words("tier", &["sponsored", "standard", "house"]),
+        budget_kind: new.budget_kind.as_str().into(),
+        budget_kinds: words("budget", &["none", "impressions", "clicks", "money"]),
+        budget: match new.budget_kind {
+            BudgetKind::Money if new.budget > 0 => major(shell, new.budget),
+            _ => blank_zero(new.budget),
+        },
+        price_kind: new.price_kind.as_str().into(),
+        price_kinds: words("price", &["free", "cpm", "cpc"]),
+        price: if new.price_minor > 0 { major(shell, new.price_minor) } else { String::new() },
+        starts_at: local(shell, new.starts_at),
+        ends_at: local(shell, new.ends_at),
+        pacing: new.pacing.as_str().into(),
+        pacings: words("pacing", &["even", "fast"]),
+        cap_per_day: blank_zero(new.cap_per_day),
+        choice: new.choice.as_str().into(),
+        choosers: words("choice", &["thompson", "weights"]),
+        target: TargetingForm::of(shell, &new.targeting, &segments(db).await?),
+        zone: shell.reader().zone.name(),
+        error: String::new(),
+        field: String::new(),
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(super) struct NewQuery {
+    placement: String,
+    campaign: String,
+}
+
+fn blank(placement: &str, campaign: CampaignId) -> NewLineItem {
+    NewLineItem {
+        campaign,
+        placement: placement.to_owned(),
+        name: String::new(),
+        tier: Tier::Standard,
+        budget_kind: BudgetKind::None,
+        budget: 0,
+        price_kind: PriceKind::Free,
+        price_minor: 0,
+        starts_at: None,
+        ends_at: None,
+        pacing: Pacing::Even,
+        cap_per_day: 0,
+        choice: Chooser::Thompson,
+        targeting: Targeting::default(),
+    }
+}
+
+pub(super) async fn new(shell: Shell, platform: Data<Platform>, query: Query<NewQuery>) -> ApiResult {
+    let new = blank(&query.placement, query.campaign.parse().unwrap_or(CampaignId(0)));
+    let view = form(&shell, &platform.db, &new, None).await?;
+    shell.render("placements/item_form.html", shell.say("items.new"), &view)
+}
+
+pub(super) async fn edit(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
+    let db = &platform.db;
+    let item = adserver::line_item(db, id_of(&path)?).await?;
+    let placement = adserver::placement_by_id(db, item.placement_id).await?.key;
+    let new = NewLineItem {
+        campaign: item.campaign_id,
+        placement,
+        name: item.name.clone(),
+        tier: item.tier,
+        budget_kind: item.budget_kind,
+        budget: item.budget,
+        price_kind: item.price_kind,
+        price_minor: item.price_minor,
+        starts_at: item.starts_at,
+        ends_at: item.ends_at,
+        pacing: item.pacing,
+        cap_per_day: item.cap_per_day,
+        choice: item.choice,
+        targeting: item.targeting.clone(),
+    };
+    let view = form(&shell, db, &new, Some(item.id)).await?;
+    shell.render("placements/item_form.html", shell.say_with("placements.edit_title", &[("name", item.name)]), &view)
+}
+
+fn typed(shell: &Shell, typed: &Typed) -> NewLineItem {
+    let word = |name: &str| typed.text(name);
+    let time = |name: &str| Timestamp::parse_in(word(name), shell.reader().zone);
+    let budget_kind = word("budget_kind").parse().unwrap_or(BudgetKind::None);
+    NewLineItem {
+        campaign: word("campaign").parse().unwrap_or(CampaignId(0)),
+        placement: word("placement").to_owned(),
+        name: word("name").to_owned(),
+        tier: word("tier").parse().unwrap_or(Tier::Standard),
+        budget_kind,
+        budget: if budget_kind == BudgetKind::Money { minor(shell, word("budget")) } else { typed.number("budget") },
+        price_kind: word("price_kind").parse().unwrap_or(PriceKind::Free),
+        price_minor: minor(shell, word("price")),
+        starts_at: time("starts_at"),
+        ends_at: time("ends_at"),
+        pacing: word("pacing").parse().unwrap_or(Pacing::Even),
+        cap_per_day: typed.number("cap_per_day"),
+        choice: word("choice").parse().unwrap_or(Chooser::Thompson),
+        targeting: TargetingForm::read(typed),
+    }
+}
+
+async fn save(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, new: NewLineItem, id: Option<LineItemId>) -> ApiResult {
+    let saved = match id {
+        None => adserver::create_line_item(&platform, new.clone()).await,
+        Some(id) => adserver::update_line_item(&platform, id, new.clone()).await,
+    };
+    match saved {
+        Ok(item) => {
+            server.refresh(true).await.map_err(ApiError::internal)?;
+            shell.note(item.id.to_string(), item.name.clone());
+            Ok(shell.redirect_saying(&format!("/placements/items/{}", item.id), "good", shell.say_with("placements.saved", &[("name", item.name)])))
+        }
+        Err(ItemError::Invalid { field, detail }) => {
+            let mut view = form(&shell, &platform.db, &new, id).await?;
+            view.field = field.to_owned();
+            view.error = detail;
+            let title = if id.is_none() { shell.say("items.new") } else { shell.say_with("placements.edit_title", &[("name", new.name)]) };
+            shell.render_as(StatusCode::UNPROCESSABLE_ENTITY, "placements/item_form.html", title, &view)
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub(super) async fn create(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, body: Bytes) -> ApiResult {
+    let new = typed(&shell, &Typed::read(&body));
+    save(shell, platform, server, new, None).await
+}
+
+pub(super) async fn update(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: Path<String>, body: Bytes) -> ApiResult {
+    let id = id_of(&path)?;
+    let new = typed(&shell, &Typed::read(&body));
+    save(shell, platform, server, new, Some(id)).await
+}
+
+async fn set(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: &str, to: ItemStatus, key: &str) -> ApiResult {
+    let item = adserver::set_line_item_status(&platform, id_of(path)?, to).await?;
+    server.refresh(true).await.map_err(ApiError::internal)?;
+    shell.note(item.id.to_string(), item.name.clone());
+    let to = if to == ItemStatus::Archived { "/placements/items".to_owned() } else { format!("/placements/items/{}", item.id) };
+    Ok(shell.redirect_saying(&to, "good", shell.say_with(key, &[("name", item.name)])))
+}
+
+pub(super) async fn pause(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: Path<String>) -> ApiResult {
+    set(shell, platform, server, &path, ItemStatus::Paused, "placements.paused_done").await
+}
+pub(super) async fn resume(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: Path<String>) -> ApiResult {
+    set(shell, platform, server, &path, ItemStatus::Active, "placements.resumed_done").await
+}
+pub(super) async fn archive(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, path: Path<String>) -> ApiResult {
+    set(shell, platform, server, &path, ItemStatus::Archived, "items.archived_done").await
+}
+
+pub(super) async fn ask_archive(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
+    let item = adserver::line_item(&platform.db, id_of(&path)?).await?;
+    let confirm = Confirm {
+        text: shell.say("items.archive_text"),
+        consequence: shell.say("items.archive_kept"),
+        button: shell.say("items.archive"),
+        action: format!("/placements/items/{}/archive", item.id),
+        back: format!("/placements/items/{}", item.id),
+        danger: true,
+    };
+    shell.confirm(shell.say_with("items.archive_title", &[("name", item.name)]), &confirm)
+}
