@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use marquee::account::{KeyRing, Scope};
 use marquee::adserver::{
-    self, AdCampaign, AdItem, AdPeople, AdPerson, AdPlacement, AdServer, Budget, Members, Meter, Parts, Snapshot, Target, Targeting, ad_creative,
+    self, AdCampaign, AdItem, AdPeople, AdPerson, AdPlacement, AdServer, Budget, Members, Meter, Parts, Snapshot, Target, Targeting,
+    ad_creative,
 };
 use marquee::platform::config::{Config, DatabaseConfig};
 use marquee::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, ProductId, SegmentId, VariantId};
@@ -47,8 +48,12 @@ fn snapshot() -> Snapshot {
         };
         (ad_creative(&parts), "en")
     };
-    let mut campaign =
-        AdCampaign { holdout_bp: 500, variants: vec![(variant, 1)], popular: vec![ProductId(1)], ..AdCampaign::new(CampaignId(1), "Bench") };
+    let mut campaign = AdCampaign {
+        holdout_bp: 500,
+        variants: vec![(variant, 1)],
+        popular: vec![ProductId(1)],
+        ..AdCampaign::new(CampaignId(1), "Bench")
+    };
     campaign.stock((1..=PRODUCTS).map(banner).collect());
     let mut people = AdPeople::default();
     let person = |id: i64| AdPerson {
@@ -120,7 +125,8 @@ impl Caller {
             if let Some(end) = find(&self.buffer[..self.filled], b"\r\n\r\n") {
                 assert!(self.buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&self.buffer[..self.filled]));
                 let at = find(&self.buffer[..end], b"content-length: ").expect("a length") + 16;
-                let length: usize = self.buffer[at..end].iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + usize::from(b - b'0'));
+                let length: usize =
+                    self.buffer[at..end].iter().take_while(|b| b.is_ascii_digit()).fold(0, |n, b| n * 10 + usize::from(b - b'0'));
                 if self.filled >= end + 4 + length {
                     return true;
                 }

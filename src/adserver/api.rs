@@ -28,15 +28,13 @@ const MAX_EXCLUDED: usize = 50;
 const MAX_BODY_BYTES: usize = 16 << 10;
 
 pub fn fast_routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/v1/creatives").route(web::get().to(creative)).default_service(web::to(no_such_method)))
-        .service(
-            web::resource("/v1/decisions")
-                .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
-                .route(web::post().to(decisions))
-                .route(web::method(actix_web::http::Method::OPTIONS).to(preflight))
-                .default_service(web::to(no_such_method)),
-        );
+    config.service(web::resource("/v1/creatives").route(web::get().to(creative)).default_service(web::to(no_such_method))).service(
+        web::resource("/v1/decisions")
+            .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
+            .route(web::post().to(decisions))
+            .route(web::method(actix_web::http::Method::OPTIONS).to(preflight))
+            .default_service(web::to(no_such_method)),
+    );
     openrtb::fast_routes(config);
 }
 

@@ -106,9 +106,8 @@ impl Policy {
             let Ok(key) = u32::try_from(arm.creative) else { continue };
             let mean = means.get(&arm.variant).unwrap_or(&unknown);
             let misses = (arm.trials - arm.clicks).max(0.0);
-            let drawn = std::array::from_fn(|j| {
-                draw(PRIOR_WEIGHT * mean[j] + arm.clicks, PRIOR_WEIGHT * (1.0 - mean[j]) + misses, rng) as f32
-            });
+            let drawn =
+                std::array::from_fn(|j| draw(PRIOR_WEIGHT * mean[j] + arm.clicks, PRIOR_WEIGHT * (1.0 - mean[j]) + misses, rng) as f32);
             arms.insert(key, Box::new(drawn));
         }
         Self { arms, pools, fresh: Some(pool(&unknown, rng)) }

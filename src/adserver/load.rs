@@ -89,7 +89,8 @@ impl Segments {
         if let Some(known) = self.known.get(&segment) {
             return Ok(known.clone());
         }
-        let members = if matches!(audience::get(db, segment).await?.rule, Rule::Everyone {}) { None } else { Some(members_of(db, segment).await?) };
+        let members =
+            if matches!(audience::get(db, segment).await?.rule, Rule::Everyone {}) { None } else { Some(members_of(db, segment).await?) };
         self.known.insert(segment, members.clone());
         Ok(members)
     }
@@ -353,7 +354,12 @@ fn ad_product(platform: &Platform, product: &Product) -> AdProduct {
         was: product.sale_price.filter(|s| s.minor < product.price.minor).map(|_| product.price),
         url: own.or_else(|| utm.append(&config.shop.url)).unwrap_or_default(),
         image_url: image.or_else(|| product.image_url.as_deref().and_then(|url| Utm::default().append(url))),
-        words: super::targeting::fold(&format!("{} {} {}", product.title, product.brand.as_deref().unwrap_or_default(), product.category_path)),
+        words: super::targeting::fold(&format!(
+            "{} {} {}",
+            product.title,
+            product.brand.as_deref().unwrap_or_default(),
+            product.category_path
+        )),
     }
 }
 

@@ -29,7 +29,20 @@ pub fn routes(config: &mut ServiceConfig) {
 #[derive(OpenApi)]
 #[openapi(
     paths(list_placements, put_placement, list_line_items, create_line_item, get_line_item, update_line_item, set_line_item_status),
-    components(schemas(Placement, NewPlacement, LineItem, NewLineItem, Targeting, Tier, BudgetKind, PriceKind, Pacing, Chooser, ItemStatus, NewStatus))
+    components(schemas(
+        Placement,
+        NewPlacement,
+        LineItem,
+        NewLineItem,
+        Targeting,
+        Tier,
+        BudgetKind,
+        PriceKind,
+        Pacing,
+        Chooser,
+        ItemStatus,
+        NewStatus
+    ))
 )]
 struct Doc;
 

@@ -58,7 +58,10 @@ pub enum Budget {
     Impressions(i64),
     Clicks(i64),
     /// Millionths of a minor unit, and what each impression costs.
-    Money { micro: i64, per_impression: i64 },
+    Money {
+        micro: i64,
+        per_impression: i64,
+    },
 }
 
 impl Budget {
@@ -67,9 +70,7 @@ impl Budget {
             BudgetKind::None => Self::Unlimited,
             BudgetKind::Impressions => Self::Impressions(item.budget),
             BudgetKind::Clicks => Self::Clicks(item.budget),
-            BudgetKind::Money => {
-                Self::Money { micro: item.budget.saturating_mul(1_000_000), per_impression: item.impression_micro() }
-            }
+            BudgetKind::Money => Self::Money { micro: item.budget.saturating_mul(1_000_000), per_impression: item.impression_micro() },
         }
     }
     /// In the unit that [`Meter::spent`] counts.

@@ -167,13 +167,13 @@ mod tests {
     const DAY_START: Timestamp = Timestamp::from_secs(1_768_435_200);
     /// Requests per second by hour: night, a morning rise, a burst at lunch, an evening peak.
     const CURVE: [f64; 24] = [
-        3.0, 2.0, 2.0, 2.0, 3.0, 5.0, 9.0, 16.0, 22.0, 24.0, 23.0, 26.0, 44.0, 31.0, 22.0, 21.0, 23.0, 28.0, 35.0, 42.0, 46.0, 38.0, 20.0, 8.0,
+        3.0, 2.0, 2.0, 2.0, 3.0, 5.0, 9.0, 16.0, 22.0, 24.0, 23.0, 26.0, 44.0, 31.0, 22.0, 21.0, 23.0, 28.0, 35.0, 42.0, 46.0, 38.0, 20.0,
+        8.0,
     ];
 
     fn forecast() -> Forecast {
-        let past: Vec<(i64, i64)> = (0..24 * 14)
-            .map(|h| (DAY_START.micros() / HOUR_US - 24 * 14 + h, (CURVE[(h % 24) as usize] * 3_600.0) as i64))
-            .collect();
+        let past: Vec<(i64, i64)> =
+            (0..24 * 14).map(|h| (DAY_START.micros() / HOUR_US - 24 * 14 + h, (CURVE[(h % 24) as usize] * 3_600.0) as i64)).collect();
         Forecast::learn(&past)
     }
 

@@ -259,7 +259,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let ok = || NewPlacement { key: "home-top".into(), name: "Home".into(), width: 300, height: 250, ..NewPlacement::default() };
-        let put = NewPlacement { formats: vec![Format::HalfPage, Format::MediumRectangle, Format::HalfPage], site: " Shop.Example.com ".into(), ..ok() };
+        let put = NewPlacement {
+            formats: vec![Format::HalfPage, Format::MediumRectangle, Format::HalfPage],
+            site: " Shop.Example.com ".into(),
+            ..ok()
+        };
         let put = put.checked().expect("fine");
         assert_eq!((put.formats, put.site.as_str()), (vec![Format::HalfPage], "shop.example.com"));
         assert!(NewPlacement { site: "127.0.0.1:8080".into(), ..ok() }.checked().is_ok());

@@ -177,7 +177,12 @@ fn as_html(products: &[Recommended]) -> String {
         if let Some(image) = &p.image_url {
             let _ = write!(out, "<img src=\"{}\" alt=\"\" loading=\"lazy\">", value(image));
         }
-        let _ = write!(out, "<span class=\"marquee-title\">{}</span><span class=\"marquee-price\">{}</span>", text(&p.title), text(&p.price.to_string()));
+        let _ = write!(
+            out,
+            "<span class=\"marquee-title\">{}</span><span class=\"marquee-price\">{}</span>",
+            text(&p.title),
+            text(&p.price.to_string())
+        );
         if let Some(was) = &p.was {
             let _ = write!(out, "<s class=\"marquee-was\">{}</s>", text(&was.to_string()));
         }

@@ -107,7 +107,8 @@ pub async fn of_placements(db: &Db, ids: &[PlacementId], hours: Hours) -> sqlx::
     Ok(all)
 }
 
-const PLACE_HOURS: &str = "SELECT hour, CAST(SUM(requests) AS BIGINT), CAST(SUM(CASE WHEN outcome = 'filled' THEN requests ELSE 0 END) AS BIGINT)
+const PLACE_HOURS: &str =
+    "SELECT hour, CAST(SUM(requests) AS BIGINT), CAST(SUM(CASE WHEN outcome = 'filled' THEN requests ELSE 0 END) AS BIGINT)
      FROM ad_request WHERE placement_id = $1 AND hour >= $2 AND hour < $3 GROUP BY hour ORDER BY hour";
 
 /// Requests and filled ones of a placement per hour: (hour, requests, filled).

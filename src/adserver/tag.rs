@@ -106,8 +106,7 @@ async fn frame(req: HttpRequest, query: Query<FrameQuery>, server: Data<AdServer
         return Err(ApiError::not_found("placement"));
     }
     let site = server.snapshot().placements.get(&query.placement).map(|p| p.site.clone()).unwrap_or_default();
-    let ancestors =
-        if site.is_empty() { "*".to_owned() } else { format!("https://{site} https://*.{site} http://{site} http://*.{site}") };
+    let ancestors = if site.is_empty() { "*".to_owned() } else { format!("https://{site} https://*.{site} http://{site} http://*.{site}") };
     let ours = config.server.public_url.split('/').take(3).collect::<Vec<_>>().join("/");
     let policy = format!(
         "default-src 'none'; img-src 'self' {ours}; script-src 'self'; connect-src 'self' {ours}; style-src 'unsafe-inline'; base-uri 'none'; \

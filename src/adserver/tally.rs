@@ -97,7 +97,9 @@ impl Tally {
         let arms: Vec<_> = self.arms.iter().collect();
         for chunk in arms.chunks(ROWS) {
             on!(&mut *tx, |c| {
-                let mut q = QueryBuilder::new("INSERT INTO ad_arm (campaign_id, line_item_id, creative_id, variant_id, shown, clicks, updated_at) ");
+                let mut q = QueryBuilder::new(
+                    "INSERT INTO ad_arm (campaign_id, line_item_id, creative_id, variant_id, shown, clicks, updated_at) ",
+                );
                 q.push_values(chunk, |mut row, ((campaign, item, creative), (variant, shown, clicks))| {
                     row.push_bind(*campaign).push_bind(*item).push_bind(*creative).push_bind(*variant).push_bind(*shown).push_bind(*clicks);
                     row.push_bind(now);
@@ -112,8 +114,9 @@ impl Tally {
         let hours: Vec<_> = self.hours.iter().collect();
         for chunk in hours.chunks(ROWS) {
             on!(&mut *tx, |c| {
-                let mut q =
-                    QueryBuilder::new("INSERT INTO ad_hour (hour, placement_id, campaign_id, line_item_id, shown, viewable, clicks, cost_micro) ");
+                let mut q = QueryBuilder::new(
+                    "INSERT INTO ad_hour (hour, placement_id, campaign_id, line_item_id, shown, viewable, clicks, cost_micro) ",
+                );
                 q.push_values(chunk, |mut row, ((hour, placement, campaign, item), s)| {
                     row.push_bind(*hour).push_bind(*placement).push_bind(*campaign).push_bind(*item);
                     row.push_bind(s.shown).push_bind(s.viewable).push_bind(s.clicks).push_bind(s.cost_micro);
@@ -264,7 +267,8 @@ pub struct ArmRow {
     pub updated_at: Timestamp,
 }
 
-const ARMS: &str = "SELECT campaign_id, line_item_id, creative_id, variant_id, shown, clicks, updated_at FROM ad_arm WHERE updated_at >= $1";
+const ARMS: &str =
+    "SELECT campaign_id, line_item_id, creative_id, variant_id, shown, clicks, updated_at FROM ad_arm WHERE updated_at >= $1";
 
 /// Arms that changed since an instant.
 pub async fn arms_since(db: &Db, since: Timestamp) -> sqlx::Result<Vec<ArmRow>> {

@@ -131,7 +131,8 @@ pub struct Context {
 
 impl Context {
     pub fn with_keywords<'a>(mut self, words: impl Iterator<Item = &'a str>) -> Self {
-        self.keywords = words.take(MAX_PAGE_KEYWORDS).filter(|w| w.len() <= 4 * MAX_KEYWORD_CHARS).map(fold).filter(|w| !w.is_empty()).collect();
+        self.keywords =
+            words.take(MAX_PAGE_KEYWORDS).filter(|w| w.len() <= 4 * MAX_KEYWORD_CHARS).map(fold).filter(|w| !w.is_empty()).collect();
         self
     }
 }
@@ -228,7 +229,8 @@ mod tests {
             ..Targeting::default()
         };
         let target = Target::compile(&rules.checked().expect("fine"), |_| Members::default().into());
-        let page = Context { country: country("DE"), device: Some(Device::Mobile), ..Context::default() }.with_keywords(["GARDEN"].into_iter());
+        let page =
+            Context { country: country("DE"), device: Some(Device::Mobile), ..Context::default() }.with_keywords(["GARDEN"].into_iter());
         assert!(target.fits(&page, None, 9));
         assert!(!target.fits(&page, None, 11), "hour");
         assert!(!target.fits(&Context { device: None, ..page.clone() }, None, 9), "device unknown");

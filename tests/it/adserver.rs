@@ -203,11 +203,19 @@ both_engines!(line_items_hold_their_budget_and_serve_in_the_campaigns_place, |sh
                        "price_kind": "cpm", "price_minor": 250, "targeting": { "keywords": ["Trays"], "devices": ["mobile"] } });
     let (status, made) = line_item(&server, &manage, item.clone()).await;
     assert_eq!(status, 200, "{made}");
-    assert_eq!(ask(&server, &key, "placement=home&anonymous_id=a").await["reason"], "not_targeted", "the campaign serves by its line items alone");
+    assert_eq!(
+        ask(&server, &key, "placement=home&anonymous_id=a").await["reason"],
+        "not_targeted",
+        "the campaign serves by its line items alone"
+    );
     let on_target = |n: usize| format!("placement=home&anonymous_id=b{n}&keywords=home,trays&device=mobile");
     let queries: Vec<String> = (0..12).map(on_target).collect();
     let answers = futures::future::join_all(queries.iter().map(|q| ask(&server, &key, q))).await;
-    assert_eq!(answers.iter().filter(|a| a["filled"] == true && a["line_item_id"] == made["id"]).count(), 5, "five, also for parallel requests");
+    assert_eq!(
+        answers.iter().filter(|a| a["filled"] == true && a["line_item_id"] == made["id"]).count(),
+        5,
+        "five, also for parallel requests"
+    );
     assert_eq!(answers.iter().filter(|a| a["reason"] == "budget_spent").count(), 7);
     server.services.ads.flush().await;
     assert_eq!(totals(&shop, 1).await, (5, 0, 0, 5 * 250_000), "€2.50 a thousand");
@@ -217,12 +225,18 @@ both_engines!(line_items_hold_their_budget_and_serve_in_the_campaigns_place, |sh
     // Paused: nothing; archived: the campaign serves by itself again.
     let id = made["id"].as_str().expect("id");
     for (word, reason) in [("paused", json!("no_campaign")), ("archived", Value::Null)] {
-        let answer = server.client.put(server.at(&format!("/v1/line-items/{id}/status"))).bearer_auth(&manage).json(&json!({ "status": word }));
+        let answer =
+            server.client.put(server.at(&format!("/v1/line-items/{id}/status"))).bearer_auth(&manage).json(&json!({ "status": word }));
         assert_eq!(answer.send().await.expect("answer").status(), 200);
         assert_eq!(ask(&server, &key, "placement=home&anonymous_id=c").await["reason"], reason, "{word}");
     }
-    for (field, wrong) in [("budget", json!({ "budget": 0 })), ("placement", json!({ "placement": "nowhere" })), ("campaign", json!({ "campaign": "cmp_99" })),
-                           ("countries", json!({ "targeting": { "countries": ["Germany"] } })), ("ends_at", json!({ "pacing": "even" }))] {
+    for (field, wrong) in [
+        ("budget", json!({ "budget": 0 })),
+        ("placement", json!({ "placement": "nowhere" })),
+        ("campaign", json!({ "campaign": "cmp_99" })),
+        ("countries", json!({ "targeting": { "countries": ["Germany"] } })),
+        ("ends_at", json!({ "pacing": "even" })),
+    ] {
         let mut body = item.clone();
         body.as_object_mut().expect("object").extend(wrong.as_object().expect("object").clone());
         let (status, answer) = line_item(&server, &manage, body).await;
@@ -266,7 +280,8 @@ both_engines!(a_page_is_decided_as_a_whole_and_only_a_token_names_a_person_in_it
     let mut opted_out = one.clone();
     opted_out["gpc"] = json!(true);
     assert_eq!(reason(&opted_out).await, Value::Null, "Global Privacy Control: nobody in particular");
-    let with_header = server.client.post(server.at("/v1/decisions")).header("sec-gpc", "1").body(one.to_string()).send().await.expect("answer");
+    let with_header =
+        server.client.post(server.at("/v1/decisions")).header("sec-gpc", "1").body(one.to_string()).send().await.expect("answer");
     assert_eq!(with_header.headers()["access-control-allow-origin"], "*");
     assert_eq!(with_header.json::<Value>().await.expect("JSON")["decisions"][0]["filled"], true);
     let mut forged = one.clone();
@@ -303,7 +318,10 @@ both_engines!(a_placement_of_one_site_serves_no_other, |shop| {
     let (_, _) = running_campaign(&shop, &server, 0).await;
     let manage = server.key(&[Scope::Manage]).await;
     let place = json!({ "key": "home", "name": "Home", "width": 300, "height": 250, "site": "shop.example.com" });
-    assert_eq!(server.client.post(server.at("/v1/placements")).bearer_auth(&manage).json(&place).send().await.expect("answer").status(), 200);
+    assert_eq!(
+        server.client.post(server.at("/v1/placements")).bearer_auth(&manage).json(&place).send().await.expect("answer").status(),
+        200
+    );
     for (origin, status) in [
         ("https://shop.example.com", 200),
         ("https://www.shop.example.com", 200),
@@ -331,7 +349,8 @@ both_engines!(two_replicas_share_caps_and_budgets_and_one_ghost, |shop| {
     one.services.ads.flush().await;
     assert_eq!(ask(&one, &key, "placement=home&person=u1").await["reason"], "capped", "it followed the other's sequence");
     let manage = one.key(&[Scope::Manage]).await;
-    let item = json!({ "campaign": campaign, "placement": "home", "name": "Ten", "budget_kind": "impressions", "budget": 10, "pacing": "fast" });
+    let item =
+        json!({ "campaign": campaign, "placement": "home", "name": "Ten", "budget_kind": "impressions", "budget": 10, "pacing": "fast" });
     assert_eq!(line_item(&one, &manage, item).await.0, 200);
     two.services.ads.refresh(true).await.expect("refresh");
     let mut filled = 0;
@@ -413,7 +432,9 @@ both_engines!(recommendations_for_the_shops_own_pages, |shop| {
     let manage = server.key(&[Scope::Manage]).await;
     let evil = json!({ "products": [{ "sku": "X", "title": "Evil <img src=x onerror=alert(1)> \"lamp\"", "category_path": "Home > Lamps",
         "price": { "minor": 900, "currency": "EUR" }, "stock": 5, "url": "https://shop.example.com/x?a=1&b=2" }] });
-    assert!(server.client.post(server.at("/v1/products")).bearer_auth(&manage).json(&evil).send().await.expect("answer").status().is_success());
+    assert!(
+        server.client.post(server.at("/v1/products")).bearer_auth(&manage).json(&evil).send().await.expect("answer").status().is_success()
+    );
     shop.platform.clock.advance_to(shop.platform.now().plus_secs(1));
     server.services.ads.refresh(true).await.expect("refresh");
     let get = async |query: &str, key: Option<&str>| {

@@ -20,7 +20,8 @@ impl Exchange<'_> {
         self.raw(request.to_string()).await
     }
     async fn raw(&self, body: String) -> (u16, Value) {
-        let answer = self.server.client.post(self.server.at("/openrtb2/bid")).bearer_auth(&self.key).body(body).send().await.expect("answer");
+        let answer =
+            self.server.client.post(self.server.at("/openrtb2/bid")).bearer_auth(&self.key).body(body).send().await.expect("answer");
         let status = answer.status().as_u16();
         if status < 300 {
             assert_eq!(answer.headers()["x-openrtb-version"], "2.6");
@@ -60,7 +61,9 @@ fn request() -> Value {
 fn with(changes: Value) -> Value {
     fn merge(into: &mut Value, from: Value) {
         match (into, from) {
-            (Value::Object(into), Value::Object(from)) => from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v)),
+            (Value::Object(into), Value::Object(from)) => {
+                from.into_iter().for_each(|(k, v)| merge(into.entry(k).or_insert(Value::Null), v))
+            }
             (into, from) => *into = from,
         }
     }
@@ -158,12 +161,14 @@ both_engines!(no_bid_where_the_exchange_or_the_rules_say_so, |shop| {
         let (status, answer) = exchange.ask(&request).await;
         assert_eq!((status, &answer["nbr"], answer.get("seatbid")), (200, &json!(nbr), None), "{answer}");
     }
-    for (status, body) in [(400, "{".to_owned()), (400, "{\"id\":1}".to_owned()), (413, format!("{{\"id\":\"{}\"}}", "x".repeat(200_000)))] {
+    for (status, body) in [(400, "{".to_owned()), (400, "{\"id\":1}".to_owned()), (413, format!("{{\"id\":\"{}\"}}", "x".repeat(200_000)))]
+    {
         assert_eq!(exchange.raw(body).await.0, status);
     }
     let bare = server.client.post(server.at("/openrtb2/bid")).json(&request()).send().await.expect("answer");
     assert_eq!(bare.status(), 401);
-    let in_address = server.client.post(server.at(&format!("/openrtb2/bid?key={}", exchange.key))).json(&request()).send().await.expect("answer");
+    let in_address =
+        server.client.post(server.at(&format!("/openrtb2/bid?key={}", exchange.key))).json(&request()).send().await.expect("answer");
     assert_eq!(in_address.status(), 200);
     for path in ["/openrtb2/bill/forged", "/openrtb2/win/AAAA", "/openrtb2/loss/x"] {
         assert_eq!(server.client.get(server.at(path)).send().await.expect("answer").status(), 404, "{path}");
@@ -179,13 +184,19 @@ both_engines!(without_consent_nobody_is_recognised, |shop| {
     let sent = server.client.post(server.at("/v1/identify")).bearer_auth(&manage).json(&event).send().await.expect("answer");
     assert!(sent.status().is_success(), "{}", sent.status());
     let serve = server.key(&[Scope::Serve, Scope::Ingest, Scope::Manage]).await;
-    let alias = server.client.post(server.at("/v1/identify")).bearer_auth(&serve).json(&json!({ "userId": "u1", "anonymousId": "b8", "messageId": "m2" }));
+    let alias = server
+        .client
+        .post(server.at("/v1/identify"))
+        .bearer_auth(&serve)
+        .json(&json!({ "userId": "u1", "anonymousId": "b8", "messageId": "m2" }));
     assert!(alias.send().await.expect("answer").status().is_success());
     shop.platform.clock.advance_to(shop.platform.now().plus_secs(1));
     server.services.ads.refresh(true).await.expect("refresh");
-    let cheap = json!({ "campaign": "cmp_1", "placement": "home", "name": "Plenty", "price_kind": "cpm", "price_minor": 300, "cap_per_day": 1 });
+    let cheap =
+        json!({ "campaign": "cmp_1", "placement": "home", "name": "Plenty", "price_kind": "cpm", "price_minor": 300, "cap_per_day": 1 });
     exchange.post("/v1/line-items", &cheap).await;
-    let shown = server.client.get(server.at("/v1/creatives?placement=home&person=u1")).bearer_auth(&exchange.key).send().await.expect("answer");
+    let shown =
+        server.client.get(server.at("/v1/creatives?placement=home&person=u1")).bearer_auth(&exchange.key).send().await.expect("answer");
     assert_eq!(shown.json::<Value>().await.expect("JSON")["filled"], true);
     for _ in 0..3 {
         server.client.get(server.at("/v1/creatives?placement=home&person=u1")).bearer_auth(&exchange.key).send().await.expect("answer");

@@ -20,12 +20,26 @@ both_engines!(an_empty_shop_is_told_what_to_do_and_a_placement_is_made_and_pause
     let empty = admin.get("/placements").await;
     assert_eq!(empty.status, 200);
     assert!(empty.text.contains("No placement yet") && empty.text.contains("/placements/new"), "{}", empty.text);
-    let fields = [("name", EVIL), ("key", "home-top"), ("size", "300x250"), ("format", "336x280"), ("site", "shop.example.com"), ("floor", "1.50"),
-                  ("keywords", "garden, chairs"), ("countries", "de"), ("hours", "8-20"), ("device", "mobile")];
+    let fields = [
+        ("name", EVIL),
+        ("key", "home-top"),
+        ("size", "300x250"),
+        ("format", "336x280"),
+        ("site", "shop.example.com"),
+        ("floor", "1.50"),
+        ("keywords", "garden, chairs"),
+        ("countries", "de"),
+        ("hours", "8-20"),
+        ("device", "mobile"),
+    ];
     let wrong: Vec<(&str, &str)> = fields.iter().map(|(n, v)| if *n == "countries" { (*n, "Germany") } else { (*n, *v) }).collect();
     let refused = admin.submit("/placements/new", "/placements/new", &wrong).await;
     assert_eq!(refused.status, 422);
-    assert!(refused.text.contains("no country code") && refused.text.contains("value=\"home-top\"") && escaped(&refused.text), "{}", refused.text);
+    assert!(
+        refused.text.contains("no country code") && refused.text.contains("value=\"home-top\"") && escaped(&refused.text),
+        "{}",
+        refused.text
+    );
     let made = admin.submit("/placements/new", "/placements/new", &fields).await;
     assert_eq!((made.status, made.location()), (303, "/placements/at/home-top"), "{}", made.text);
     let again = admin.submit("/placements/new", "/placements/new", &fields).await;
@@ -45,7 +59,8 @@ both_engines!(an_empty_shop_is_told_what_to_do_and_a_placement_is_made_and_pause
     // Changing it keeps its key and fills the form with what is.
     let form = admin.get("/placements/at/home-top/edit").await;
     assert!(form.text.contains("value=\"1.50\"") && form.text.contains("value=\"8-20\""), "{}", form.text);
-    let changed = admin.submit("/placements/at/home-top/edit", "/placements/at/home-top/edit", &[("name", "Plain"), ("size", "728x90")]).await;
+    let changed =
+        admin.submit("/placements/at/home-top/edit", "/placements/at/home-top/edit", &[("name", "Plain"), ("size", "728x90")]).await;
     assert_eq!(changed.status, 303, "{}", changed.text);
     assert!(admin.get("/placements/at/home-top").await.text.contains("728×90"));
     assert_eq!(admin.get("/placements/at/nowhere").await.status, 404);
@@ -59,8 +74,20 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
     let by_itself = marketer.get("/placements/at/home").await;
     assert!(by_itself.text.contains("Serving here without a line item") && by_itself.text.contains("Trays"), "{}", by_itself.text);
     let fields = |name: &'static str, budget: &'static str| {
-        vec![("name", name), ("campaign", campaign.as_str()), ("placement", "home"), ("tier", "sponsored"), ("budget_kind", "money"), ("budget", budget),
-             ("price_kind", "cpm"), ("price", "2.50"), ("pacing", "even"), ("starts_at", "2026-01-15T12:00"), ("ends_at", "2026-01-20T12:00"), ("choice", "thompson")]
+        vec![
+            ("name", name),
+            ("campaign", campaign.as_str()),
+            ("placement", "home"),
+            ("tier", "sponsored"),
+            ("budget_kind", "money"),
+            ("budget", budget),
+            ("price_kind", "cpm"),
+            ("price", "2.50"),
+            ("pacing", "even"),
+            ("starts_at", "2026-01-15T12:00"),
+            ("ends_at", "2026-01-20T12:00"),
+            ("choice", "thompson"),
+        ]
     };
     let refused = marketer.submit("/placements/items/new", "/placements/items/new", &fields(EVIL, "12,x")).await;
     assert_eq!(refused.status, 422);
@@ -85,7 +112,11 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
     let place = marketer.get("/placements/at/home").await;
     assert!(place.text.contains("lin_1") && place.text.contains("Fill rate"), "{}", place.text);
     let edit = marketer.get("/placements/items/lin_1/edit").await;
-    assert!(edit.text.contains("value=\"2.50\"") && edit.text.contains("value=\"100.00\"") && edit.text.contains("2026-01-20T12:00"), "{}", edit.text);
+    assert!(
+        edit.text.contains("value=\"2.50\"") && edit.text.contains("value=\"100.00\"") && edit.text.contains("2026-01-20T12:00"),
+        "{}",
+        edit.text
+    );
     assert_eq!(marketer.submit("/placements/items/lin_1", "/placements/items/lin_1/pause", &[]).await.status, 303);
     assert_eq!(ask(&server, &key, "placement=home").await["reason"], "no_campaign");
     assert!(marketer.get("/placements/items/lin_1").await.text.contains("Paused"));
@@ -112,7 +143,11 @@ both_engines!(the_tester_shows_and_explains_and_counts_nothing, |shop| {
     for _ in 0..5 {
         let page = marketer.get("/placements/tester?placement=home&person=u1").await;
         assert_eq!(page.status, 200);
-        assert!(page.text.contains("Page or viewer not targeted") && page.text.contains("class=\"shown\"") && page.text.contains("Open"), "{}", page.text);
+        assert!(
+            page.text.contains("Page or viewer not targeted") && page.text.contains("class=\"shown\"") && page.text.contains("Open"),
+            "{}",
+            page.text
+        );
     }
     let targeted = marketer.get("/placements/tester?placement=home&person=u1&keywords=Garden").await;
     assert!(!targeted.text.contains("Page or viewer not targeted"), "{}", targeted.text);

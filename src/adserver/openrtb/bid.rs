@@ -54,7 +54,10 @@ fn is_crawler(agent: &str) -> bool {
 
 fn names_us(domains: &[String], ours: &str) -> bool {
     let ours = ours.strip_prefix("www.").unwrap_or(ours);
-    domains.iter().map(|d| d.trim().to_ascii_lowercase()).any(|d| ours == d || ours.strip_suffix(&d).is_some_and(|rest| rest.ends_with('.')))
+    domains
+        .iter()
+        .map(|d| d.trim().to_ascii_lowercase())
+        .any(|d| ours == d || ours.strip_suffix(&d).is_some_and(|rest| rest.ends_with('.')))
 }
 
 /// The bids, or a reason of the specification's list, or nothing to say.
@@ -147,7 +150,11 @@ fn placement<'s>(snapshot: &'s Snapshot, request: &BidRequest, imp: &Imp, secure
     if banner.btype.contains(&BANNER_TYPE) || !picture {
         return None;
     }
-    let site = request.place().and_then(|p| p.domain.clone().or_else(|| p.page.as_deref().map(shop_host))).unwrap_or_default().to_ascii_lowercase();
+    let site = request
+        .place()
+        .and_then(|p| p.domain.clone().or_else(|| p.page.as_deref().map(shop_host)))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
     let sizes = banner.sizes();
     let fits = |p: &&AdPlacement| {
         let on_site = p.site.is_empty() || site == p.site || site.strip_suffix(p.site.as_str()).is_some_and(|sub| sub.ends_with('.'));
@@ -235,9 +242,10 @@ mod tests {
             click_micro: 250_000,
             bid: true,
         };
-        let charged = |price| charged_micro(&ticket, price, Currency::EUR);
+        let charged = |price: Option<&str>| charged_micro(&ticket, price, Currency::EUR);
         assert_eq!(charged(Some("1.25")), 125_000, "€1.25 a thousand is an eighth of a cent");
-        assert_eq!(charged(Some(&STANDARD.encode("2.00"))), 200_000);
+        let coded = STANDARD.encode("2.00");
+        assert_eq!(charged(Some(coded.as_str())), 200_000);
         for odd in [Some("99"), Some("${AUCTION_PRICE}"), Some("-1"), Some("NaN"), Some(""), None] {
             assert_eq!(charged(odd), 250_000, "{odd:?}");
         }

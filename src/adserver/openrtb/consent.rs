@@ -216,7 +216,8 @@ mod tests {
             self
         }
         fn text(&self) -> String {
-            let bytes: Vec<u8> = self.0.chunks(8).map(|c| c.iter().enumerate().fold(0, |b, (i, on)| b | u8::from(*on) << (7 - i))).collect();
+            let bytes: Vec<u8> =
+                self.0.chunks(8).map(|c| c.iter().enumerate().fold(0, |b, (i, on)| b | u8::from(*on) << (7 - i))).collect();
             URL_SAFE_NO_PAD.encode(bytes)
         }
     }

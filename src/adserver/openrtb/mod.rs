@@ -88,8 +88,8 @@ fn check_key(req: &HttpRequest) -> ApiResult<()> {
 async fn answer(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server: Data<AdServer>) -> ApiResult {
     let body = read_body(body, MAX_BODY_BYTES)?;
     check_key(&req)?;
-    let request: BidRequest = serde_json::from_slice(&body)
-        .map_err(|e| ApiError::bad_request("bad_json", format!("The body is not a bid request: {e}.")))?;
+    let request: BidRequest =
+        serde_json::from_slice(&body).map_err(|e| ApiError::bad_request("bad_json", format!("The body is not a bid request: {e}.")))?;
     let nothing = |nbr| BidResponse { id: request.id.clone(), seatbid: Vec::new(), bidid: None, cur: None, nbr: Some(nbr) };
     if let Err(broken) = request.check() {
         tracing::debug!(broken, "a bid request breaks the specification");

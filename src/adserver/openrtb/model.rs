@@ -298,7 +298,10 @@ mod tests {
     #[test]
     fn countries_have_two_letters_here_and_three_there() {
         assert_eq!(COUNTRIES.split(' ').filter(|p| p.len() == 5).count(), 249);
-        assert_eq!((country_code("deu"), country_code("GBR"), country_code("US"), country_code("XXX")), (Some("DE"), Some("GB"), Some("US"), None));
+        assert_eq!(
+            (country_code("deu"), country_code("GBR"), country_code("US"), country_code("XXX")),
+            (Some("DE"), Some("GB"), Some("US"), None)
+        );
     }
 
     #[test]

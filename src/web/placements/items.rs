@@ -100,11 +100,8 @@ pub(super) async fn lines(shell: &Shell, db: &Db, items: Vec<LineItem>) -> ApiRe
     campaigns.dedup();
     let campaigns = campaign::get_many(db, &campaigns).await?;
     let mut figures = adserver::of_line_items(db, &ids).await?;
-    let places: HashMap<_, _> = if items.is_empty() {
-        HashMap::new()
-    } else {
-        adserver::placements(db).await?.into_iter().map(|p| (p.id, p.key)).collect()
-    };
+    let places: HashMap<_, _> =
+        if items.is_empty() { HashMap::new() } else { adserver::placements(db).await?.into_iter().map(|p| (p.id, p.key)).collect() };
     let now = shell.reader().now;
     let line = |item: LineItem| {
         let f = figures.remove(&item.id).unwrap_or_default();
@@ -411,7 +408,11 @@ async fn save(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, ne
         Ok(item) => {
             server.refresh(true).await.map_err(ApiError::internal)?;
             shell.note(item.id.to_string(), item.name.clone());
-            Ok(shell.redirect_saying(&format!("/placements/items/{}", item.id), "good", shell.say_with("placements.saved", &[("name", item.name)])))
+            Ok(shell.redirect_saying(
+                &format!("/placements/items/{}", item.id),
+                "good",
+                shell.say_with("placements.saved", &[("name", item.name)]),
+            ))
         }
         Err(ItemError::Invalid { field, detail }) => {
             let mut view = form(&shell, &platform.db, &new, id).await?;

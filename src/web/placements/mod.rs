@@ -48,8 +48,11 @@ struct Tab {
 }
 
 fn tabs(shell: &Shell, current: &str) -> Vec<Tab> {
-    let all = [("/placements", "placements.tab_places", true), ("/placements/items", "placements.tab_items", true),
-               ("/placements/tester", "placements.tab_tester", shell.may(Permission::SeePeople))];
+    let all = [
+        ("/placements", "placements.tab_places", true),
+        ("/placements/items", "placements.tab_items", true),
+        ("/placements/tester", "placements.tab_tester", shell.may(Permission::SeePeople)),
+    ];
     let tab = |(path, key, _): (&'static str, &str, bool)| Tab { path, label: shell.say(key), current: path == current };
     all.into_iter().filter(|(_, _, may)| *may).map(tab).collect()
 }
@@ -137,9 +140,16 @@ impl TargetingForm {
             hours: spans(&t.hours),
             devices: Device::ALL
                 .into_iter()
-                .map(|d| Checked { value: d.name().into(), label: shell.say(&format!("device.{}", d.name())), checked: t.devices.contains(&d) })
+                .map(|d| Checked {
+                    value: d.name().into(),
+                    label: shell.say(&format!("device.{}", d.name())),
+                    checked: t.devices.contains(&d),
+                })
                 .collect(),
-            segments: segments.iter().map(|(id, name)| Checked { value: id.clone(), label: name.clone(), checked: ids.contains(id) }).collect(),
+            segments: segments
+                .iter()
+                .map(|(id, name)| Checked { value: id.clone(), label: name.clone(), checked: ids.contains(id) })
+                .collect(),
         }
     }
 

@@ -78,8 +78,15 @@ pub(super) async fn list(shell: Shell, platform: Data<Platform>, query: Query<Ta
             }
         })
         .collect();
-    let view =
-        ListView { tabs: tabs(&shell, "/placements"), rows, pager, requests, fill: share(filled, requests), rates: rates(&shell, &all), days: DAYS };
+    let view = ListView {
+        tabs: tabs(&shell, "/placements"),
+        rows,
+        pager,
+        requests,
+        fill: share(filled, requests),
+        rates: rates(&shell, &all),
+        days: DAYS,
+    };
     shell.render("placements/list.html", shell.say("placements.title"), &view)
 }
 
