@@ -30,15 +30,11 @@ pub use model::{
 };
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
-<<<<<<< HEAD
 pub use search::{Found, merged_from, newest, search};
-pub use store::{anonymous_of, anonymous_page, changed_after, count, find, find_in, find_many, get, get_many, ids_after, last_change, link_name, list, locales};
-=======
 pub use store::{
     anonymous_of, anonymous_page, changed_after, count, find, find_in, find_many, get, get_many, ids_after, last_change, link_name, list,
     locales,
 };
->>>>>>> 152217d (A price lives as long as its test)
 pub use tombstone::{erased_among, erased_among_in, welcome_back};
 pub use traits::{Traits, put_traits, traits_many};
 
