@@ -8,17 +8,19 @@ mod attribution;
 mod decision;
 mod embed;
 mod ingest;
+mod pages;
 mod render;
 mod segment;
 mod send;
 mod support;
 
-const BENCHES: [(&str, fn()); 8] = [
+const BENCHES: [(&str, fn()); 9] = [
     ("als", als::run),
     ("attribution", attribution::run),
     ("decision", decision::run),
     ("embed", embed::run),
     ("ingest", ingest::run),
+    ("pages", pages::run),
     ("render", render::run),
     ("segment", segment::run),
     ("send", send::run),

@@ -1,5 +1,7 @@
 //! Paired rounds, their table, and throw-away databases.
 
+pub mod world;
+
 use std::time::Instant;
 
 use marquee::platform::config::{Config, DatabaseConfig, MailConfig};

@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
 use super::by::{By, Within};
+use super::funnel_kept;
 use super::question::{Question, ReportError};
 use super::report::decimal;
 use super::sheet::{Cell, Kind, Sheet};
@@ -59,24 +60,28 @@ pub struct FunnelReport {
 }
 
 #[derive(Clone, Debug, Default, sqlx::FromRow)]
-struct Counts {
-    key: String,
-    planned: i64,
-    held: i64,
-    skipped: i64,
-    failed: i64,
-    sent: i64,
-    delivered: i64,
-    seen: i64,
-    clicked: i64,
-    ordered: i64,
-    bounced: i64,
-    unsubscribed: i64,
-    complained: i64,
-    revenue_minor: i64,
+pub(super) struct Counts {
+    pub key: String,
+    pub planned: i64,
+    pub held: i64,
+    pub skipped: i64,
+    pub failed: i64,
+    pub sent: i64,
+    pub delivered: i64,
+    pub seen: i64,
+    pub clicked: i64,
+    pub ordered: i64,
+    pub bounced: i64,
+    pub unsubscribed: i64,
+    pub complained: i64,
+    pub revenue_minor: i64,
 }
 
 impl Counts {
+    pub fn is_zero(&self) -> bool {
+        [self.planned, self.held, self.skipped, self.failed, self.sent, self.seen, self.bounced, self.unsubscribed, self.complained]
+            == [0; 9]
+    }
     fn add(&mut self, other: &Counts) {
         for (sum, n) in [
             (&mut self.planned, other.planned),
@@ -168,7 +173,12 @@ pub async fn funnel(db: &Db, question: &Question) -> Result<FunnelReport, Report
     let currency = question.currency.code();
     let mut by_label: std::collections::BTreeMap<String, Counts> = std::collections::BTreeMap::new();
     let mut all = Counts::default();
-    for found in counts(db, question).await? {
+    // What was added up ahead answers where it can; else touches are counted.
+    let found = match funnel_kept::counts(db, question).await? {
+        Some(kept) => kept,
+        None => counts(db, question).await?,
+    };
+    for found in found {
         all.add(&found);
         by_label.entry(question.by.label(&found.key, question.time_zone)).or_default().add(&found);
     }

@@ -14,6 +14,7 @@ mod credit;
 mod deliver;
 mod engagement;
 mod funnel;
+mod funnel_kept;
 pub mod hosts;
 pub mod journeys;
 mod kept;

@@ -141,13 +141,19 @@ pub(super) async fn misses(db: &Db, by: By, scope: Scope, now: Timestamp) -> sql
     } else {
         "c.click_at"
     };
+    // As the two partial indices say it.
+    let answered = if scope.view_through {
+        "(c.click_at IS NOT NULL OR c.open_at IS NOT NULL OR c.viewable_at IS NOT NULL)"
+    } else {
+        "c.click_at IS NOT NULL"
+    };
     let path = joined(db.dialect(), "key", "earned, id");
     let sql = format!(
         "WITH met AS (
             SELECT c.id, c.person_id, {key} AS key, c.contact_at AS at, {seen} AS earned, c.contact_at + g.window_us AS ends
             FROM touch c JOIN campaign g ON g.id = c.campaign_id
             WHERE c.arm = 'treated' AND c.person_id IS NOT NULL AND c.contact_at >= $2 AND c.contact_at < $4
-              AND (c.click_at IS NOT NULL OR c.open_at IS NOT NULL OR c.viewable_at IS NOT NULL)
+              AND {answered}
               AND {seen} >= c.contact_at AND {seen} < c.contact_at + g.window_us
               AND NOT EXISTS (SELECT 1 FROM credit x WHERE x.touch_id = c.id AND x.view_through = $1)
          ), begun AS (

@@ -11,6 +11,7 @@ use super::figures::{self, Figures};
 use super::marketer::{self, LIFT_WINDOW_HOURS};
 use super::messages;
 use super::world::{Truth, Window, World, WorldConfig};
+use crate::attribution;
 use crate::catalog::{self, FetchOptions, Fetcher};
 use crate::delivery::sink::{Action, Sink, SinkOptions, Stage as SmtpStage};
 use crate::platform::Platform;
@@ -100,6 +101,9 @@ pub async fn run(stage: &Stage, world: &World, runner: &Runner) -> anyhow::Resul
     stage.platform.clock.advance_to(end);
     drive.settle(end.plus_us(HOUR_US)).await?;
     work("last jobs", runner).await?;
+    // What the pages show of it: sums up to the end, and what each campaign added.
+    attribution::rollup::fold(&stage.platform).await?;
+    attribution::keep_lifts(&stage.platform).await?;
     watch.lap("last jobs");
     let truth = truth(&drive, lift_due, end);
     let figures = figures::collect(&stage.platform, &door, &drive, &truth).await?;

@@ -174,6 +174,15 @@ impl ValueFormatter<f64> for Rounded {
 
 /// Draws. More series than six are refused: fold the small ones into “others” first.
 pub fn draw(spec: &Spec) -> Result<Chart, ApiError> {
+    draw_wide(spec, (860, 260))
+}
+
+/// Draws for half the width of a page: letters keep their size.
+pub fn draw_half(spec: &Spec) -> Result<Chart, ApiError> {
+    draw_wide(spec, (540, 240))
+}
+
+fn draw_wide(spec: &Spec, size: (u32, u32)) -> Result<Chart, ApiError> {
     let fault = |why: String| ApiError::internal(anyhow::anyhow!("chart {}: {why}", spec.id));
     if spec.series.len() > MAX_SERIES {
         return Err(fault(format!("{} series", spec.series.len())));
@@ -181,7 +190,7 @@ pub fn draw(spec: &Spec) -> Result<Chart, ApiError> {
     if spec.series.iter().any(|s| s.values.len() != spec.labels.len()) {
         return Err(fault("a series has another length than the labels".into()));
     }
-    let wide = svg(spec, (860, 260), "wide").map_err(&fault)?;
+    let wide = svg(spec, size, "wide").map_err(&fault)?;
     let narrow = svg(spec, (380, 240), "narrow").map_err(&fault)?;
     let legend = if spec.series.len() < 2 { Vec::new() } else { legend(spec) };
     let mut head = vec![spec.axis.clone()];

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
-use marquee::attribution;
 use marquee::attribution::rollup::{self, Counts, Days};
+use marquee::attribution::{self, By, FunnelReport, FunnelRow, Question, Within, funnel};
 use marquee::platform::ids::{CampaignId, PersonId, ProductId, RunId, TouchId, VariantId};
 use marquee::platform::{Db, Platform, Timestamp};
 use marquee::read;
@@ -305,6 +305,47 @@ both_engines!(the_sums_equal_the_facts_whatever_happens, |shop| {
     let moved_shop = Platform { config: std::sync::Arc::new(config), ..p.clone() };
     assert_eq!(rollup::fold(&moved_shop).await.expect("rebuilt").campaigns, 3, "another zone has other days");
     check(&moved_shop, "in Kolkata").await;
+});
+
+/// The funnel by every grouping: once from the sums, once counted (asked in a zone of the same offset, whose sums nobody keeps).
+async fn funnels(p: &Platform, what: &str) {
+    let (kept, counted) = (chrono_tz::UTC, chrono_tz::Etc::GMT);
+    assert_eq!(p.config.shop.time_zone, kept);
+    for by in [By::Campaign, By::Channel, By::Variant, By::Segment, By::Day, By::Week] {
+        for within in [Within::default(), Within { campaign: Some(CampaignId(2)), ..Within::default() }] {
+            for view_through in [false, true] {
+                let from = Timestamp::parse("2026-01-10").expect("date");
+                let about = |time_zone| Question { by, within, view_through, time_zone, ..Question::about(from, from.plus_days(20)) };
+                let sums = funnel(&p.db, &about(kept)).await.expect("funnel");
+                let plain = funnel(&p.db, &about(counted)).await.expect("funnel");
+                // Bounces of mails that did not go out exist in this world alone.
+                let rows = |r: &FunnelReport| -> Vec<FunnelRow> {
+                    let bare = r.rows.iter().map(|row| FunnelRow { delivered: 0, ..row.clone() });
+                    bare.filter(|row| row.planned + row.held + row.bounced + row.unsubscribed + row.complained > 0).collect()
+                };
+                assert!(!rows(&sums).is_empty());
+                assert_eq!(rows(&sums), rows(&plain), "{what}: {by:?} {within:?} {view_through}");
+            }
+        }
+    }
+}
+
+both_engines!(the_funnel_needs_no_count_of_touches, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 5).await;
+    for hour in 0..90 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        happens(p, &mut w).await;
+        buys(p, &mut w).await;
+        if hour == 60 {
+            attribution::update(p).await.expect("credit");
+            rollup::fold(p).await.expect("folded");
+        }
+    }
+    attribution::update(p).await.expect("credit");
+    funnels(p, "with differences that wait").await;
+    rollup::fold(p).await.expect("folded");
+    funnels(p, "folded").await;
 });
 
 both_engines!(questions_add_up, |shop| {

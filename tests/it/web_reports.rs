@@ -102,6 +102,25 @@ both_engines!(a_link_carries_the_question_and_rows_lead_further_in, |shop| {
     assert!(part.status == 200 && part.headers["x-live"] == "done" && part.text.contains("Who orders again"), "{}", part.text);
 });
 
+both_engines!(the_shop_chooses_how_credit_is_read, |shop| {
+    filled(&shop).await;
+    let server = TestServer::start(&shop).await;
+    let admin = Browser::signed_in(&server, Role::Admin).await;
+    let page = format!("/reports/attribution?{SPAN}&model=linear");
+    let fields = [("model", "linear"), ("view_through", "true"), ("back", page.as_str())];
+    let seen = admin.submit(&page, "/reports/reading", &fields).await;
+    assert_eq!((seen.status, seen.location()), (303, page.as_str()));
+    assert!(admin.get("/").await.text.contains("by the model “Linear”"));
+    let key = server.key(&[Scope::Reports]).await;
+    let json: Value = serde_json::from_slice(&api(&server, &key, &format!("/v1/reports/attribution?{SPAN}")).await).expect("json");
+    assert_eq!((&json["model"], &json["view_through"]), (&Value::from("linear"), &Value::from(true)));
+    assert_eq!(admin.submit(&page, "/reports/reading", &[("model", "guess")]).await.status, 422);
+    let away = [("model", "last"), ("back", "https://evil.example.test/")];
+    assert_eq!(admin.submit(&page, "/reports/reading", &away).await.location(), "/reports/attribution");
+    let marketer = Browser::signed_in(&server, Role::Marketer).await;
+    assert_eq!(marketer.submit(&page, "/reports/reading", &fields).await.status, 403);
+});
+
 both_engines!(lifts_say_what_they_answer_and_come_as_files, |shop| {
     filled(&shop).await;
     let server = TestServer::start(&shop).await;

@@ -64,7 +64,7 @@ impl Days {
 fn day_number(day: NaiveDate) -> i64 {
     day.signed_duration_since(NaiveDate::default()).num_days()
 }
-fn day_of(number: i64) -> NaiveDate {
+pub(super) fn day_of(number: i64) -> NaiveDate {
     NaiveDate::default().checked_add_signed(chrono::Duration::days(number)).unwrap_or_default()
 }
 

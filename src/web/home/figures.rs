@@ -29,6 +29,8 @@ pub(in crate::web) struct AddedView {
     pub high: Option<Money>,
     /// The interval leaves zero out.
     pub found: bool,
+    /// The value says something: it was found, or there were people enough to find it.
+    pub said: bool,
     /// More of it would be needed to say anything.
     pub more_people: Option<i64>,
     pub held: i64,
@@ -60,6 +62,7 @@ pub(in crate::web) fn added(kept: &KeptLift, currency: Currency) -> Option<Added
         low: money(main.lift.ci95_low),
         high: money(main.lift.ci95_high),
         found: main.lift.found(),
+        said: main.lift.found() || main.lift.powered,
         more_people: main.lift.more_people_needed.and_then(|n| i64::try_from(n).ok()),
         held: i64::try_from(main.lift.n_held).unwrap_or(i64::MAX),
         treated: i64::try_from(main.lift.n_treated).unwrap_or(i64::MAX),
@@ -177,8 +180,8 @@ pub(super) async fn charts(shell: &Shell, platform: &Platform, days: Days) -> Ap
     let earned = line("home.earned", &|f| f.revenue(currency.code(), reading));
     let sent = vec![line("home.sent", &|f| f.counts.sent), line("home.clicked", &|f| f.counts.clicked)];
     Ok(vec![
-        chart::draw(&spec("home-earned", "home.chart_earned", Unit::Money(currency), vec![earned]))?,
-        chart::draw(&spec("home-sent", "home.chart_sent", Unit::Count, sent))?,
+        chart::draw_half(&spec("home-earned", "home.chart_earned", Unit::Money(currency), vec![earned]))?,
+        chart::draw_half(&spec("home-sent", "home.chart_sent", Unit::Count, sent))?,
     ])
 }
 
@@ -190,6 +193,7 @@ pub(super) struct Best {
     added: AddedView,
     credited: Money,
     sent: i64,
+    plot: String,
 }
 
 /// The campaigns that added most. Their lifts do not add up, and nothing here adds them.
@@ -201,6 +205,8 @@ pub(super) async fn best(shell: &Shell, platform: &Platform) -> ApiResult<Vec<Be
     let ids: Vec<_> = kept.iter().filter_map(|k| k.campaign).collect();
     let campaigns = campaign::get_many(db, &ids).await?;
     let mut figures = rollup::by_campaign(db, &ids, Days::ALL).await?;
+    let bounds = |k: &KeptLift| k.measured.results.first().map_or((f64::NAN, f64::NAN), |r| (r.lift.ci95_low, r.lift.ci95_high));
+    let span = kept.iter().map(bounds).flat_map(|(low, high)| [low.abs(), high.abs()]).filter(|v| v.is_finite()).fold(0.0, f64::max);
     Ok(kept
         .iter()
         .filter_map(|k| {
@@ -212,6 +218,12 @@ pub(super) async fn best(shell: &Shell, platform: &Platform) -> ApiResult<Vec<Be
                 added: added(k, currency)?,
                 credited: Money::new(figures.revenue(currency.code(), reading), currency),
                 sent: figures.counts.sent,
+                plot: k
+                    .measured
+                    .results
+                    .first()
+                    .map(|r| chart::interval(r.lift.ci95_low, r.lift.incremental_total, r.lift.ci95_high, span))
+                    .unwrap_or_default(),
             })
         })
         .collect())

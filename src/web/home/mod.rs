@@ -47,6 +47,8 @@ struct Length {
 struct HomeView {
     /// Nothing has been sent or shown yet: the page says how to begin.
     fresh: bool,
+    /// The guided start, until it is done.
+    start: Option<crate::web::start::Checklist>,
     people: i64,
     products: i64,
     lengths: Vec<Length>,
@@ -77,6 +79,7 @@ async fn home(shell: Shell, platform: Data<Platform>, query: Query<HomeQuery>) -
     let figures = figures::view(&shell, &platform, days).await?;
     let view = HomeView {
         fresh: last.is_none(),
+        start: crate::web::start::checklist(&shell, &platform).await?,
         people: counted.people,
         products: counted.products,
         lengths: LENGTHS.into_iter().map(|days| Length { days, current: days == length }).collect(),
@@ -123,15 +126,17 @@ async fn activity(shell: &Shell, platform: &Platform) -> ApiResult<Vec<Activity>
         })
         .collect();
     if shell.may(Permission::Administer) {
-        let deeds = crate::account::audit::list(db, &crate::account::AuditFilter::default(), 6).await?;
-        list.extend(deeds.into_iter().map(|deed| Activity {
+        let deeds = crate::account::audit::list(db, &crate::account::AuditFilter::default(), 30).await?;
+        // What programs did stands in the log; here it would drown what people did.
+        let of_people = deeds.into_iter().filter(|deed| !deed.action.starts_with("api ") && deed.action != "account.sign_in");
+        list.extend(of_people.map(|deed| Activity {
             text: format!("{} · {}{}{}", deed.actor, deed.action, if deed.subject.is_empty() { "" } else { " · " }, deed.subject),
             href: linked(shell, "/settings/audit", "/settings/audit".to_owned()),
             at: deed.at,
         }));
     }
     list.sort_by_key(|a| std::cmp::Reverse(a.at));
-    list.truncate(8);
+    list.truncate(7);
     Ok(list)
 }
 

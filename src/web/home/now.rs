@@ -74,7 +74,7 @@ pub(super) async fn view(shell: &Shell, platform: &Platform) -> ApiResult<NowVie
                 planned: if mail { n.planned } else { 0 },
                 sent: n.sent,
                 clicked: n.clicked,
-                next_run_at: c.next_run_at,
+                next_run_at: c.next_run_at.filter(|at| *at > shell.reader().now),
             }
         })
         .collect();

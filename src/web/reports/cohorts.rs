@@ -57,19 +57,21 @@ pub(super) fn view(shell: &Shell, r: &CohortReport) -> ApiResult<ResultView> {
     }
     table.note = shell.say("reports.retention_note");
     let (title, description) = about(shell, "reports.chart_retention");
-    view.charts.push(chart::draw(&Spec {
-        id: "retention".into(),
-        title,
-        description,
-        kind: Kind::Line,
-        unit: Unit::Share,
-        axis: unit,
-        labels: (1..r.retention.len().max(2)).map(|age| format!("+{age}")).collect(),
-        series: vec![Series {
-            name: shell.say("reports.ordered_again"),
-            values: (1..r.retention.len().max(2)).map(|age| r.retention.get(age).copied()).collect(),
-        }],
-    })?);
+    if r.retention.len() > 2 {
+        view.charts.push(chart::draw(&Spec {
+            id: "retention".into(),
+            title,
+            description,
+            kind: Kind::Line,
+            unit: Unit::Share,
+            axis: unit,
+            labels: (1..r.retention.len().max(2)).map(|age| format!("+{age}")).collect(),
+            series: vec![Series {
+                name: shell.say("reports.ordered_again"),
+                values: (1..r.retention.len().max(2)).map(|age| r.retention.get(age).copied()).collect(),
+            }],
+        })?);
+    }
     view.tables.push(table);
     let mut worth = TableView::new("worth", shell.say_with("reports.worth", &[("currency", r.currency.clone())]))
         .text(shell.say("reports.first_order"))

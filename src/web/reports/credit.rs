@@ -50,10 +50,12 @@ fn learned(shell: &Shell, learned: &[Learned]) -> Vec<String> {
         .collect()
 }
 
-/// Labels short enough for an axis.
-fn cut(text: &str) -> String {
-    let mut cut: String = text.chars().take(18).collect();
+/// Names short enough that all of so many stand at an axis.
+fn cut(text: &str, names: usize) -> String {
+    let most = (780 / names.max(1)).saturating_sub(20) / 8;
+    let mut cut: String = text.chars().take(most.clamp(6, 30)).collect();
     if cut.len() < text.len() {
+        cut.pop();
         cut.push('…');
     }
     cut
@@ -87,7 +89,7 @@ pub(super) fn attribution(shell: &Shell, asked: &Asked, r: &Report) -> ApiResult
                 kind: if r.by.is_time() { Kind::Line } else { Kind::Bars },
                 unit: Unit::Money(currency.1),
                 axis: shell.say(&format!("reports.by.{}", r.by.name())),
-                labels: rows.iter().map(|row| cut(&name_of(shell, &row.key, &row.name))).collect(),
+                labels: rows.iter().map(|row| cut(&name_of(shell, &row.key, &row.name), rows.len())).collect(),
                 series: vec![Series {
                     name: shell.say("reports.credited"),
                     values: rows.iter().map(|row| Some(row.revenue_minor as f64)).collect(),
@@ -107,7 +109,9 @@ pub(super) fn attribution(shell: &Shell, asked: &Asked, r: &Report) -> ApiResult
     for row in r.rows.iter().take(SHOWN) {
         let total = r.totals.iter().find(|t| t.currency == row.currency);
         let all = total.map_or(0, |t| t.revenue_minor);
-        let longest = r.rows.iter().filter(|o| o.currency == row.currency).map(|o| o.revenue_minor).max().unwrap_or(0);
+        let outside = row.key == "unattributed";
+        let inside = r.rows.iter().filter(|o| o.currency == row.currency && o.key != "unattributed");
+        let longest = if outside { 0 } else { inside.map(|o| o.revenue_minor).max().unwrap_or(0) };
         let mut cells = vec![
             CellView::head(name_of(shell, &row.key, &row.name)).link(into(asked, &row.key)),
             CellView::count(row.orders),
@@ -162,7 +166,7 @@ pub(super) fn models(shell: &Shell, asked: &Asked, r: &ModelsReport) -> ApiResul
                 kind: Kind::Bars,
                 unit: Unit::Money(currency),
                 axis: shell.say(&format!("reports.by.{}", r.by.name())),
-                labels: rows.iter().map(|row| cut(&name_of(shell, &row.key, &row.name))).collect(),
+                labels: rows.iter().map(|row| cut(&name_of(shell, &row.key, &row.name), rows.len())).collect(),
                 series: DRAWN_MODELS
                     .into_iter()
                     .filter_map(|m| Some((m, place(m)?)))

@@ -30,7 +30,7 @@ pub(super) fn view(shell: &Shell, r: &EngagementReport) -> ApiResult<ResultView>
         name: shell.say(key),
         values: (0..r.rows.len()).map(|i| Some(value(i) as f64)).collect(),
     };
-    view.charts.push(chart::draw(&Spec {
+    view.charts.push(chart::draw_half(&Spec {
         id: "people".into(),
         title,
         description,
@@ -46,7 +46,7 @@ pub(super) fn view(shell: &Shell, r: &EngagementReport) -> ApiResult<ResultView>
     })?);
     for (id, title, list) in [("frequency", "reports.chart_frequency", &r.frequency), ("recency", "reports.chart_recency", &r.recency)] {
         let (title, description) = about(shell, title);
-        view.charts.push(chart::draw(&Spec {
+        view.charts.push(chart::draw_half(&Spec {
             id: id.into(),
             title,
             description,

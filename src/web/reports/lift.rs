@@ -95,7 +95,7 @@ fn view(shell: &Shell, kept: &KeptLift, name: String, span: f64) -> Option<LiftV
         if low.is_finite() && high.is_finite() {
             format!("{} … {}", amount(shell, low, unit), amount(shell, high, unit))
         } else {
-            "–".into()
+            String::new()
         }
     };
     let early = !lift.ci95_low.is_finite();
@@ -115,7 +115,12 @@ fn view(shell: &Shell, kept: &KeptLift, name: String, span: f64) -> Option<LiftV
         name,
         href: kept.campaign.and_then(|id| crate::web::home::linked(shell, "/campaigns/{id}", format!("/campaigns/{id}"))),
         goal: unit.clone(),
-        value: if early { shell.say("home.too_early") } else { amount(shell, lift.incremental_total, unit) },
+        value: match () {
+            () if early => shell.say("home.too_early"),
+            // Below power a number would mostly be noise.
+            () if !lift.found() && !lift.powered => shell.say("home.not_enough"),
+            () => amount(shell, lift.incremental_total, unit),
+        },
         interval: span_of(lift.ci95_low, lift.ci95_high),
         watched: span_of(lift.always_valid_low, lift.always_valid_high),
         per_person: if early { "–".into() } else { each(shell, lift.effect_per_person, unit) },

@@ -15,9 +15,9 @@ mod result;
 use std::collections::BTreeMap;
 
 use actix_web::http::{StatusCode, header};
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpResponse, web};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use self::asked::{Asked, FilterView, filters, kind_of};
 use self::desk::Outcome;
@@ -25,9 +25,9 @@ use self::result::ResultView;
 use super::page::Shell;
 use super::route::{Need, Route};
 use crate::account::Permission;
-use crate::attribution::{Format, ReportKind};
-use crate::platform::Platform;
+use crate::attribution::{AttributionSetting, Format, Model, ReportKind};
 use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::{Platform, setting};
 
 type Given = Query<BTreeMap<String, String>>;
 
@@ -38,6 +38,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/reports/{kind}", see, page),
         Route::get("/reports/{kind}/part", see, part),
         Route::get("/reports/{kind}/file", see, file),
+        Route::post("/reports/reading", Need::May(Permission::Configure), "report.reading", set_reading),
     ];
     routes.extend(lift::routes());
     routes.extend(deliveries::routes());
@@ -107,6 +108,8 @@ struct PageView {
     /// Where the outcome is fetched again.
     part: String,
     link: String,
+    /// This page, for forms that come back to it.
+    here: String,
     api: String,
     /// A delivery of this question.
     deliver: String,
@@ -127,6 +130,7 @@ async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>, given:
         tabs: tabs(&shell, kind.name(), Some(&asked)),
         filters: filters(&shell, &platform, &asked).await?,
         part: format!("/reports/{}/part?{parameters}", kind.name()),
+        here: format!("/reports/{}?{parameters}", kind.name()),
         link: format!("{base}/reports/{}?{parameters}", kind.name()),
         api: format!("{base}/v1/reports/{}?{parameters}", kind.name()),
         deliver: format!("/reports/deliveries/new?report={}&{parameters}", kind.name()),
@@ -168,4 +172,28 @@ fn attachment(name: &str, format: Format, bytes: Vec<u8>) -> HttpResponse {
         .content_type(format.media_type())
         .insert_header((header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}.{}\"", format.extension())))
         .body(bytes)
+}
+
+#[derive(Deserialize)]
+struct ReadingForm {
+    model: String,
+    #[serde(default)]
+    view_through: bool,
+    #[serde(default)]
+    back: String,
+}
+
+/// The model, and whether views count, where none is named: on Home, on every page, over HTTP.
+async fn set_reading(shell: Shell, platform: Data<Platform>, form: Form<ReadingForm>) -> ApiResult {
+    let form = form.into_inner();
+    let model: Model = form.model.parse().map_err(|e: String| ApiError::invalid("model", e))?;
+    let old: AttributionSetting = setting::get_or_default(&platform.db, AttributionSetting::KEY).await?;
+    let new = AttributionSetting { model, view_through: form.view_through, ..old };
+    let mut tx = platform.db.begin().await?;
+    setting::put(&mut tx, AttributionSetting::KEY, &new, platform.now()).await?;
+    tx.commit().await?;
+    shell.note(model.name(), if new.view_through { "views count" } else { "clicks only" });
+    let name = shell.say(&format!("model.{}", model.name()));
+    let back = if form.back.starts_with("/reports/") { form.back } else { "/reports/attribution".to_owned() };
+    Ok(shell.redirect_saying(&back, "good", shell.say_with("reports.reading_set", &[("model", name)])))
 }

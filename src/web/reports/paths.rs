@@ -76,7 +76,7 @@ pub(super) fn view(shell: &Shell, r: &PathsReport) -> ApiResult<ResultView> {
         r.delays.iter().map(|d| delay(shell, d.from_hours, d.to_hours)).collect(),
         vec![("reports.orders", r.delays.iter().map(|d| Some(d.orders as f64)).collect())],
     );
-    view.charts = vec![chart::draw(&lengths)?, chart::draw(&delays)?];
+    view.charts = vec![chart::draw_half(&lengths)?, chart::draw_half(&delays)?];
     view.tables.push(table);
     Ok(view)
 }
