@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{linked, now};
 use crate::account::Permission;
 use crate::attribution::rollup::{self, Days, State};
+use crate::copywriter::{self, CopyState};
 use crate::platform::Platform;
 use crate::platform::clock::MINUTE_US;
 use crate::platform::http::ApiResult;
@@ -67,6 +68,17 @@ pub(super) async fn view(shell: &Shell, platform: &Platform, state: &State, days
     for campaign in now::paused(platform).await?.into_iter().take(4) {
         let args = [("name", campaign.name.clone())];
         list.add("warn", "paused", &args, "/campaigns/{id}", format!("/campaigns/{}", campaign.id), true);
+    }
+    for (state, n) in copywriter::counts(&platform.db).await? {
+        let key = match state {
+            CopyState::Waiting => "copies_waiting",
+            CopyState::Dropped => "copies_dropped",
+            _ => continue,
+        };
+        if n > 0 {
+            let args = [("n", format::count(n))];
+            list.add("warn", key, &args, "/creatives", format!("/creatives?state={}", state.name()), true);
+        }
     }
     mail_health(&mut list, platform, days).await?;
     if state.ready && state.as_of.is_some_and(|at| shell.reader().now.since(at) > OLD_US) {
