@@ -44,11 +44,11 @@ async fn touches(db: &Db, question: &Question) -> sqlx::Result<Vec<Counts>> {
     let sums: String = FIGURES.map(|f| format!("CAST(SUM(c.{f}) AS BIGINT) AS {f}")).join(", ");
     let figures = FIGURES.join(", ");
     let sql = format!(
-        "SELECT {key} AS key, {sums}, CAST(SUM(c.sent) - SUM(c.bounced) AS BIGINT) AS delivered, CAST(0 AS BIGINT) AS ordered,
+        "SELECT {key} AS key, {sums}, CAST(SUM(c.sent) - SUM(c.returned) AS BIGINT) AS delivered, CAST(0 AS BIGINT) AS ordered,
             CAST(0 AS BIGINT) AS revenue_minor
-         FROM (SELECT day, campaign_id, NULLIF(variant_id, 0) AS variant_id, channel, {figures} FROM rollup_touch
+         FROM (SELECT day, campaign_id, NULLIF(variant_id, 0) AS variant_id, channel, {figures}, returned FROM rollup_touch
                 WHERE day >= {from} AND day <= {to}
-             UNION ALL SELECT {}, campaign_id, variant_id, channel, {figures} FROM touch_delta
+             UNION ALL SELECT {}, campaign_id, variant_id, channel, {figures}, returned FROM touch_delta
                 WHERE quarter >= $1 AND quarter < $2) c
          WHERE 1 = 1{inside} GROUP BY 1",
         days.sql_first_days(&format!("(quarter * {QUARTER_US})"))

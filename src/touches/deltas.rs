@@ -40,11 +40,13 @@ pub struct Counts {
     pub bounced: i64,
     pub unsubscribed: i64,
     pub complained: i64,
+    /// Sent, and came back (mails that the server refused at once bounced, and were never sent).
+    pub returned: i64,
 }
 
 impl Counts {
     /// All counts, in the order of the tables' columns.
-    pub fn array(self) -> [i64; 12] {
+    pub fn array(self) -> [i64; 13] {
         [
             self.planned,
             self.held,
@@ -58,6 +60,7 @@ impl Counts {
             self.bounced,
             self.unsubscribed,
             self.complained,
+            self.returned,
         ]
     }
     pub fn add(&mut self, other: Counts) {
@@ -75,6 +78,7 @@ impl Counts {
             &mut self.bounced,
             &mut self.unsubscribed,
             &mut self.complained,
+            &mut self.returned,
         ]
         .into_iter()
         .zip(o)
@@ -84,17 +88,17 @@ impl Counts {
     }
     /// Sent and not come back.
     pub fn delivered(self) -> i64 {
-        (self.sent - self.bounced).max(0)
+        (self.sent - self.returned).max(0)
     }
     pub fn is_zero(self) -> bool {
-        self.array() == [0; 12]
+        self.array() == [0; 13]
     }
 }
 
 // The rows that this transaction deletes are the rows that it gets, so that each difference is taken once.
 const TAKE: &str = "DELETE FROM touch_delta WHERE id IN (SELECT id FROM touch_delta ORDER BY id LIMIT $1)
      RETURNING quarter, campaign_id, variant_id, channel, product_id, planned, held, skipped, failed, sent, opened, viewable, seen, clicked,
-        bounced, unsubscribed, complained";
+        bounced, unsubscribed, complained, returned";
 const DROP: &str = "DELETE FROM touch_delta WHERE campaign_id = $1";
 
 /// Takes up to `limit` differences, the oldest first; they are gone once the transaction commits.

@@ -141,14 +141,28 @@ macro_rules! sums {
         concat!("'' AS unused", $(", CAST(COALESCE(SUM(", $column, "), 0) AS BIGINT) AS ", $column),*)
     };
 }
-const COUNTED: &str =
-    sums!("planned", "held", "skipped", "failed", "sent", "opened", "viewable", "seen", "clicked", "bounced", "unsubscribed", "complained");
+const COUNTED: &str = sums!(
+    "planned",
+    "held",
+    "skipped",
+    "failed",
+    "sent",
+    "opened",
+    "viewable",
+    "seen",
+    "clicked",
+    "bounced",
+    "unsubscribed",
+    "complained",
+    "returned"
+);
 const EARNED: &str = sums!("orders", "last_orders", "first_minor", "last_minor", "linear_minor", "time_decay_minor", "position_minor");
 const PRODUCT_COUNTED: &str = sums!("sent", "opened", "viewable", "clicked");
 const PRODUCT_EARNED: &str = sums!("last_orders", "first_minor", "last_minor", "linear_minor", "time_decay_minor", "position_minor");
 /// Counts that are not kept per product.
 const NOT_KEPT: &str = "CAST(0 AS BIGINT) AS planned, CAST(0 AS BIGINT) AS held, CAST(0 AS BIGINT) AS skipped, CAST(0 AS BIGINT) AS failed,
-     CAST(0 AS BIGINT) AS seen, CAST(0 AS BIGINT) AS bounced, CAST(0 AS BIGINT) AS unsubscribed, CAST(0 AS BIGINT) AS complained";
+     CAST(0 AS BIGINT) AS seen, CAST(0 AS BIGINT) AS bounced, CAST(0 AS BIGINT) AS unsubscribed, CAST(0 AS BIGINT) AS complained,
+     CAST(0 AS BIGINT) AS returned";
 
 /// Ids as SQL: numbers of ours.
 fn list(ids: impl Iterator<Item = i64>) -> String {

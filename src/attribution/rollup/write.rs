@@ -72,7 +72,8 @@ const ON_TOUCH: &str = " ON CONFLICT (campaign_id, day, variant_id, channel) DO 
      opened = rollup_touch.opened + excluded.opened, viewable = rollup_touch.viewable + excluded.viewable, \
      seen = rollup_touch.seen + excluded.seen, clicked = rollup_touch.clicked + excluded.clicked, \
      bounced = rollup_touch.bounced + excluded.bounced, unsubscribed = rollup_touch.unsubscribed + excluded.unsubscribed, \
-     complained = rollup_touch.complained + excluded.complained";
+     complained = rollup_touch.complained + excluded.complained, \
+     returned = rollup_touch.returned + excluded.returned";
 const ON_PRODUCT: &str = " ON CONFLICT (product_id, campaign_id, month) DO UPDATE SET sent = rollup_product.sent + excluded.sent, \
      opened = rollup_product.opened + excluded.opened, viewable = rollup_product.viewable + excluded.viewable, \
      clicked = rollup_product.clicked + excluded.clicked";
@@ -96,7 +97,7 @@ pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz) -> sqlx::Result
         on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(
                 "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, \
-                 seen, clicked, bounced, unsubscribed, complained) ",
+                 seen, clicked, bounced, unsubscribed, complained, returned) ",
             );
             q.push_values(chunk, |mut row, ((campaign, day, variant, channel), n)| {
                 row.push_bind(*campaign).push_bind(*day).push_bind(*variant).push_bind(*channel);
@@ -236,7 +237,8 @@ const COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END), SUM(C
      SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
      SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
      SUM(CASE WHEN t.arm = 'treated' AND COALESCE(t.open_at, t.viewable_at, t.click_at) IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END), COUNT(s.bounced), COUNT(s.unsubscribed), COUNT(s.complained)";
+     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END), COUNT(s.bounced), COUNT(s.unsubscribed), COUNT(s.complained),
+     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('sent', 'served', 'uncertain') AND s.bounced IS NOT NULL THEN 1 ELSE 0 END)";
 
 /// Adds one campaign up from the facts; what waits of it is thereby done.
 pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Result<()> {
@@ -252,7 +254,7 @@ pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Res
     let statements = [
         format!(
             "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, \
-             clicked, bounced, unsubscribed, complained)
+             clicked, bounced, unsubscribed, complained, returned)
              SELECT t.campaign_id, {}, COALESCE(t.variant_id, 0), t.channel, {COUNTED} FROM touch t
              LEFT JOIN (SELECT g.touch_id, MAX(CASE WHEN g.kind = 'bounce' THEN 1 END) AS bounced,
                     MAX(CASE WHEN g.kind = 'unsubscribe' THEN 1 END) AS unsubscribed, MAX(CASE WHEN g.kind = 'complaint' THEN 1 END) AS complained

@@ -117,7 +117,7 @@ async fn mail_health(list: &mut List<'_>, platform: &Platform, days: Days) -> Ap
     let week = Days::ending(days.to, 7);
     let channels = rollup::by_channel(&platform.db, None, week).await?;
     let Some(n) = channels.get("email").map(|f| f.counts).filter(|n| n.sent >= ENOUGH) else { return Ok(()) };
-    let bounced = n.bounced as f64 / n.sent as f64;
+    let bounced = n.bounced as f64 / (n.sent + n.failed) as f64;
     if bounced > BOUNCES {
         list.add("bad", "bounces", &[("p", format::percent(bounced))], "/reports/{kind}", "/reports/funnel".into(), true);
     }
