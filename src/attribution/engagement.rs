@@ -70,7 +70,6 @@ pub struct EngagementReport {
 const FREQUENCY: [i64; 7] = [1, 2, 3, 5, 10, 20, 50];
 const RECENCY: [i64; 8] = [0, 1, 3, 7, 14, 30, 60, 90];
 
-#[derive(sqlx::FromRow)]
 struct ActiveRow {
     period: i64,
     people: i64,
@@ -81,30 +80,38 @@ struct ActiveRow {
 
 const SEEN: &str = "FROM event e WHERE e.kind <> 'group' AND e.occurred_at >= $1 AND e.occurred_at < $2";
 
-async fn active(db: &Db, days: &Periods, periods: &Periods, to: Timestamp) -> sqlx::Result<Vec<ActiveRow>> {
+/// What people did, and how they spread: (active days, days since the last event, people).
+struct Seen {
+    periods: Vec<ActiveRow>,
+    spread: Vec<(i64, i64, i64)>,
+}
+
+/// Both from one pass over the events: the days on which each person was here are told once.
+async fn seen(db: &Db, days: &Periods, periods: &Periods, to: Timestamp) -> sqlx::Result<Seen> {
     let sql = format!(
-        "WITH day AS (SELECT e.person_id, {} AS day, COUNT(*) AS n {SEEN} GROUP BY 1, 2),
-              seen AS (SELECT person_id, {} AS period, COUNT(*) AS days, SUM(n) AS events FROM day GROUP BY 1, 2)
-         SELECT s.period, COUNT(*) AS people, CAST(SUM(s.days) AS BIGINT) AS days, CAST(SUM(s.events) AS BIGINT) AS events,
-            COUNT(b.person_id) AS came_back
-         FROM seen s LEFT JOIN seen b ON b.person_id = s.person_id AND b.period = s.period - 1 GROUP BY s.period ORDER BY s.period",
+        "WITH day AS MATERIALIZED (SELECT e.person_id, {} AS day, COUNT(*) AS n, MAX(e.occurred_at) AS last {SEEN} GROUP BY 1, 2),
+              seen AS MATERIALIZED (SELECT person_id, {} AS period, COUNT(*) AS days, SUM(n) AS events FROM day GROUP BY 1, 2)
+         SELECT TRUE AS of_period, s.period AS a, COUNT(*) AS b, CAST(SUM(s.days) AS BIGINT) AS c, CAST(SUM(s.events) AS BIGINT) AS d,
+            COUNT(b.person_id) AS e
+         FROM seen s LEFT JOIN seen b ON b.person_id = s.person_id AND b.period = s.period - 1 GROUP BY s.period
+         UNION ALL
+         SELECT FALSE, days, since, COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM (
+            SELECT person_id, COUNT(*) AS days, ($2 - 1 - MAX(last)) / {DAY_US} AS since FROM day GROUP BY person_id
+         ) p GROUP BY days, since ORDER BY 1, 2, 3",
         as_bigint(&days.sql("e.occurred_at")),
         as_bigint(&days.sql_within("day", periods)),
     );
-    read!(*db, |c| sqlx::query_as::<_, ActiveRow>(AssertSqlSafe(sql)).bind(days.from()).bind(to).fetch_all(c).await)
-}
-
-/// (active days, days since the last event, people).
-async fn spread(db: &Db, days: &Periods, to: Timestamp) -> sqlx::Result<Vec<(i64, i64, i64)>> {
-    let sql = format!(
-        "SELECT days, since, COUNT(*) FROM (
-            SELECT person_id, COUNT(*) AS days, ($2 - 1 - MAX(last)) / {DAY_US} AS since FROM (
-                SELECT e.person_id, {} AS day, MAX(e.occurred_at) AS last {SEEN} GROUP BY 1, 2
-            ) d GROUP BY person_id
-         ) p GROUP BY days, since ORDER BY days, since",
-        as_bigint(&days.sql("e.occurred_at")),
-    );
-    read!(*db, |c| sqlx::query_as::<_, (i64, i64, i64)>(AssertSqlSafe(sql)).bind(days.from()).bind(to).fetch_all(c).await)
+    let rows: Vec<(bool, i64, i64, i64, i64, i64)> =
+        read!(*db, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(days.from()).bind(to).fetch_all(c).await)?;
+    let mut seen = Seen { periods: Vec::new(), spread: Vec::new() };
+    for (of_period, a, b, c, d, e) in rows {
+        if of_period {
+            seen.periods.push(ActiveRow { period: a, people: b, days: c, events: d, came_back: e });
+        } else {
+            seen.spread.push((a, b, c));
+        }
+    }
+    Ok(seen)
 }
 
 /// People first seen, per period.
@@ -137,7 +144,8 @@ pub async fn engagement(db: &Db, question: &Question) -> Result<EngagementReport
     let (zone, to) = (question.time_zone, question.to);
     let periods = Periods::over(question.from, to, question.unit, zone);
     let days = Periods::over(periods.from(), to, Unit::Day, zone);
-    let seen: BTreeMap<i64, ActiveRow> = active(db, &days, &periods, to).await?.into_iter().map(|r| (r.period, r)).collect();
+    let Seen { periods: active, spread } = seen(db, &days, &periods, to).await?;
+    let seen: BTreeMap<i64, ActiveRow> = active.into_iter().map(|r| (r.period, r)).collect();
     let new: BTreeMap<i64, i64> = new_people(db, &periods, to).await?.into_iter().collect();
     let currency = question.currency.code();
     let sold: BTreeMap<i64, (i64, i64)> =
@@ -166,7 +174,6 @@ pub async fn engagement(db: &Db, question: &Question) -> Result<EngagementReport
         });
         before = Some(people);
     }
-    let spread = spread(db, &days, to).await?;
     Ok(EngagementReport {
         unit: question.unit,
         from: periods.from(),
