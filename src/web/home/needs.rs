@@ -6,6 +6,8 @@ use super::{linked, now};
 use crate::account::Permission;
 use crate::attribution::rollup::{self, Days, State};
 use crate::copywriter::{self, CopyState};
+use crate::creative::BrandKit;
+use crate::delivery::mail_config;
 use crate::platform::Platform;
 use crate::platform::clock::MINUTE_US;
 use crate::platform::http::ApiResult;
@@ -54,7 +56,7 @@ impl List<'_> {
 
 pub(super) async fn view(shell: &Shell, platform: &Platform, state: &State, days: Days) -> ApiResult<Vec<NeedView>> {
     let mut list = List { shell, needs: Vec::new() };
-    wiring(&mut list, platform);
+    wiring(&mut list, platform).await?;
     let failed = jobs::failed_lately(shell, &platform.db).await?;
     if !failed.is_empty() {
         let n = ("n", failed.len().to_string());
@@ -89,8 +91,9 @@ pub(super) async fn view(shell: &Shell, platform: &Platform, state: &State, days
 }
 
 /// What mail and links need before anything can go out well.
-fn wiring(list: &mut List<'_>, platform: &Platform) {
-    let config = &platform.config;
+async fn wiring(list: &mut List<'_>, platform: &Platform) -> ApiResult<()> {
+    let config = mail_config(platform).await?;
+    let brand = BrandKit::load(platform).await?;
     let may = list.shell.may(Permission::Configure);
     let mut add = |tone, key: &str| list.add(tone, key, &[], "/settings/sender", "/settings/sender".into(), may);
     if config.mail.from_address.is_empty() {
@@ -103,13 +106,14 @@ fn wiring(list: &mut List<'_>, platform: &Platform) {
     if config.mail.dkim.is_empty() && !config.mail.from_address.is_empty() {
         add("warn", "no_dkim");
     }
-    if config.shop.postal_address.is_empty() {
+    if brand.postal_address.is_empty() {
         add("warn", "no_postal");
     }
     let url = &config.server.public_url;
     if !url.starts_with("https://") && !["//127.0.0.1", "//localhost", "//[::1]"].iter().any(|local| url.contains(local)) {
         add("warn", "no_https");
     }
+    Ok(())
 }
 
 #[allow(clippy::cast_precision_loss, reason = "shares")]
