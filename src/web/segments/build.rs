@@ -252,10 +252,11 @@ pub(super) async fn save(shell: Shell, platform: Data<Platform>, body: Bytes) ->
     let sent = Sent::read(&body);
     let (wrongs, names) = match store(&shell, &platform.db, &sent).await {
         Ok(segment) => {
-            super::one::enqueue_snapshot(&platform, segment.id).await?;
+            let since = super::one::enqueue_snapshot(&platform, segment.id).await?;
             shell.note(segment.id.to_string(), segment.name.clone());
             let said = shell.say_with("segments.saved", &[("name", segment.name)]);
-            return Ok(shell.redirect_saying(&format!("/segments/{}", segment.id), "good", said));
+            let to = format!("/segments/{}?since={}", segment.id, since.micros());
+            return Ok(shell.redirect_saying(&to, "good", said));
         }
         Err(Refused::Other(other)) => return Err(other.into()),
         Err(Refused::Rule(wrongs)) => (wrongs, [None, None]),
