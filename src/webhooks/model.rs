@@ -15,7 +15,7 @@ word_enum!(
     EventKind {
         /// A mail went out.
         TouchSent = "touch.sent",
-        /// By a human, the first time.
+        /// By a human.
         TouchOpened = "touch.opened",
         /// A mail's link or a banner, by a human.
         TouchClicked = "touch.clicked",

@@ -8,7 +8,9 @@ use marquee::account::{Role, Scope};
 use marquee::delivery::sink::Sink;
 use marquee::events::orders::{self, NewAdjustment, NewOrder};
 use marquee::people::{self, Channel, Consent, NewPerson};
+use marquee::platform::ids::CampaignId;
 use marquee::platform::{Currency, Platform};
+use marquee::touches::{self, Actor, NewSignal, NewTouch, SignalKind, TouchChannel, TouchState};
 use marquee::webhooks::{self, EventKind, NewWebhook};
 use serde_json::Value;
 
@@ -223,10 +225,13 @@ async fn told(shop: TestShop) {
     let (url, handle) = receiver(got.clone(), status.clone()).await;
     let person = person(&platform).await;
     order(&platform, person, "before", orders::Source::Server).await;
-    let new =
-        NewWebhook { name: "Desk".into(), url, kinds: vec!["order.placed".into(), "order.changed".into(), "person.unsubscribed".into()] };
+    let new = NewWebhook {
+        name: "Desk".into(),
+        url,
+        kinds: ["order.placed", "order.changed", "person.unsubscribed", "touch.clicked"].map(str::to_owned).to_vec(),
+    };
     let hook = webhooks::create(&platform, &new).await.expect("made");
-    assert_eq!(hook.kinds, [EventKind::OrderPlaced, EventKind::OrderChanged, EventKind::PersonUnsubscribed]);
+    assert_eq!(hook.kinds, [EventKind::OrderPlaced, EventKind::OrderChanged, EventKind::PersonUnsubscribed, EventKind::TouchClicked]);
     let secret = webhooks::secret(&platform, hook.id).await.expect("secret");
 
     order(&platform, person, "A-1", orders::Source::Server).await;
@@ -244,8 +249,15 @@ async fn told(shop: TestShop) {
     };
     orders::adjust(&mut tx, &refund, START).await.expect("refund");
     people::set_consent(&mut tx, person, Channel::Email, Consent::Unsubscribed, "test", START).await.expect("consent");
+    let planned = NewTouch::planned(CampaignId(7), person, TouchChannel::Banner, START, START);
+    let touch = NewTouch { state: TouchState::Served, ..planned };
+    touches::plan_many(&mut tx, std::slice::from_ref(&touch), START).await.expect("touch");
+    for actor in [Actor::Bot, Actor::Human] {
+        let signal = NewSignal { touch_id: touch.id, kind: SignalKind::Click, actor, at: START, detail: None, key: None };
+        touches::record_signal(&mut tx, signal, START).await.expect("click");
+    }
     tx.commit().await.expect("commit");
-    assert_eq!(webhooks::waiting(&platform.db, hook.id).await.expect("waiting"), 3, "not what was before, nor what was imported");
+    assert_eq!(webhooks::waiting(&platform.db, hook.id).await.expect("waiting"), 4, "not what was before or imported, no bot");
 
     // A refusal keeps everything, waits, and is in the log; a redirect is no way into the inner network.
     for refusal in [500, 302] {
@@ -256,13 +268,13 @@ async fn told(shop: TestShop) {
     }
     assert_eq!(got.lock().expect("lock").len(), 2, "one attempt each, and none to where the redirect leads");
     let log = webhooks::attempts(&platform.db, hook.id, None, 10).await.expect("log");
-    assert_eq!(log.iter().map(|a| (a.ok, a.status, a.events)).collect::<Vec<_>>(), [(false, Some(302), 3), (false, Some(500), 3)]);
+    assert_eq!(log.iter().map(|a| (a.ok, a.status, a.events)).collect::<Vec<_>>(), [(false, Some(302), 4), (false, Some(500), 4)]);
     assert_eq!(log[1].error.as_deref(), Some("as told"));
     assert_eq!(webhooks::get(&platform.db, hook.id).await.expect("hook").failures, 2);
 
     *status.lock().expect("lock") = 204;
     shop.platform.clock.advance_to(platform.now().plus_secs(3 * 60));
-    assert_eq!(webhooks::deliver_due(&platform, || false).await.expect("told"), 3);
+    assert_eq!(webhooks::deliver_due(&platform, || false).await.expect("told"), 4);
     assert_eq!(webhooks::deliver_due(&platform, || false).await.expect("nothing left"), 0);
     assert_eq!(webhooks::get(&platform.db, hook.id).await.expect("hook").failures, 0);
     let (header, body) = got.lock().expect("lock").last().cloned().expect("a body");
@@ -270,7 +282,9 @@ async fn told(shop: TestShop) {
     assert!(!String::from_utf8_lossy(&body).contains("secret@example.test"), "no address leaves the shop");
     let body: Value = serde_json::from_slice(&body).expect("json");
     let kinds: Vec<&str> = body["events"].as_array().expect("events").iter().filter_map(|e| e["kind"].as_str()).collect();
-    assert_eq!(kinds, ["order.placed", "order.changed", "person.unsubscribed"], "in order");
+    assert_eq!(kinds, ["order.placed", "order.changed", "person.unsubscribed", "touch.clicked"], "in order");
+    let click = &body["events"][3];
+    assert_eq!((click["touch"]["campaign"].as_str(), click["person"]["external_id"].as_str()), (Some("cmp_7"), Some("crm-7")));
     assert_eq!(
         (body["events"][0]["order"]["ref"].as_str(), body["events"][0]["person"]["external_id"].as_str()),
         (Some("A-1"), Some("crm-7"))
