@@ -167,31 +167,31 @@ pub(super) async fn filters(shell: &Shell, platform: &Platform, asked: &Asked) -
     let q = &asked.query;
     let kind = asked.kind;
     let in_units = matches!(kind, ReportKind::Cohorts | ReportKind::Engagement);
-    let say = |prefix: &str, name: &str| shell.say(&format!("{prefix}.{name}"));
+    let named = |prefix: &str, name: &str| shell.say(&format!("{prefix}.{name}"));
     let text = |v: &Option<String>| v.clone().unwrap_or_default();
     let by = (!in_units).then(|| {
         let usual = if kind == ReportKind::Paths { "channel" } else { "campaign" };
         let options = By::ALL
             .into_iter()
             .filter(|by| kind != ReportKind::Paths || !by.is_time())
-            .map(|by| Choice::new(by.name(), say("reports.by", by.name())))
+            .map(|by| Choice::new(by.name(), named("reports.by", by.name())))
             .collect();
         Field { value: q.by.clone().unwrap_or_else(|| usual.to_owned()), options }
     });
     let usual = crate::web::home::reading(platform).await?;
     let model = (kind == ReportKind::Attribution).then(|| Field {
         value: q.model.clone().unwrap_or_else(|| usual.model.name().to_owned()),
-        options: Model::ALL.into_iter().map(|m| Choice::new(m.name(), say("model", m.name()))).collect(),
+        options: Model::ALL.into_iter().map(|m| Choice::new(m.name(), named("model", m.name()))).collect(),
     });
     let unit = in_units.then(|| Field {
         value: q.unit.clone().unwrap_or_else(|| "month".to_owned()),
-        options: Unit::ALL.into_iter().map(|u| Choice::new(u.name(), say("reports.by", u.name()))).collect(),
+        options: Unit::ALL.into_iter().map(|u| Choice::new(u.name(), named("reports.by", u.name()))).collect(),
     });
     let all = || Choice::new("", shell.say("reports.all"));
     let campaign = if in_units { None } else { Some(campaigns(platform, q.campaign.as_deref(), all()).await?) };
     let channel = (!in_units).then(|| Field {
         value: text(&q.channel),
-        options: std::iter::once(all()).chain(["email", "banner"].map(|c| Choice::new(c, say("home.channel", c)))).collect(),
+        options: std::iter::once(all()).chain(["email", "banner"].map(|c| Choice::new(c, named("home.channel", c)))).collect(),
     });
     let segment = if in_units { None } else { Some(segments(platform, q.segment.as_deref(), all()).await?) };
     let shop = platform.config.shop.time_zone.name();
