@@ -219,9 +219,10 @@ fn dates_targets_floors_budgets_and_caps_each_have_their_word() {
 fn throttled() -> Meter {
     let meter = Meter::default();
     let flight = super::super::pacing::Flight { start: NOW, end: NOW.plus_days(1), budget: 10.0 };
+    meter.pace(NOW, Budget::Impressions(10), Some(&flight), &super::super::pacing::Forecast::default());
     // Far ahead of its curve: nothing passes.
     meter.read(super::super::meter::Used { shown: 9, ..Default::default() });
-    for s in 0..20_000 {
+    for s in 1..20_000 {
         meter.pace(NOW.plus_secs(s), Budget::Impressions(10), Some(&flight), &super::super::pacing::Forecast::default());
     }
     assert!(meter.pass() < 0.001);

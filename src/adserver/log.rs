@@ -181,7 +181,13 @@ impl Writer {
     }
 
     async fn write_all(&mut self) {
-        let lines = self.shared.log.take();
+        let mut lines = self.shared.log.take();
+        // A notice that an exchange sends twice at once is one impression: the line that the meter counted.
+        if lines.iter().any(|l| l.ticket.bid) {
+            let mut seen = HashSet::new();
+            lines.sort_by_key(|l| !l.metered);
+            lines.retain(|l| seen.insert(l.ticket.touch));
+        }
         for chunk in lines.chunks(MOST) {
             // A database that is away for a moment must not cost impressions: try for some seconds.
             for attempt in 1..=6_u32 {

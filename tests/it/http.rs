@@ -36,6 +36,11 @@ both_engines!(every_documented_route_refuses_strangers_and_foreign_scopes, |shop
             if !operation["security"].is_array() || ["parameters", "summary"].contains(&method.as_str()) {
                 continue;
             }
+            // What pages may ask too, without a key, has rules of its own (tests/it/adserver.rs).
+            let keyless = |way: &Value| way.as_object().is_some_and(serde_json::Map::is_empty);
+            if operation["security"].as_array().is_some_and(|ways| ways.iter().any(keyless)) {
+                continue;
+            }
             guarded += 1;
             let url = server.at(&path.replace("{id}", "1").replace(['{', '}'], ""));
             let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).expect("method");
