@@ -91,7 +91,7 @@ struct Following<F> {
     seat: Seat,
 }
 
-/// Answers with a stream of parts: `next` is asked again and again, and what changed is sent. 503 where too many streams are open.
+/// Answers with a stream of parts: `next` is asked again and again, and what changed is sent. 429 where too many streams are open.
 pub fn follow<F, Fut>(shell: &Shell, every: Duration, next: F) -> ApiResult
 where
     F: FnMut() -> Fut + 'static,

@@ -265,7 +265,7 @@ both_engines!(a_run_is_followed_by_a_stream_that_ends_with_it, |shop| {
     server.services.ui.streams.close();
     while tokio::time::timeout(Duration::from_secs(20), answer.chunk()).await.expect("it ends").expect("bytes").is_some() {}
     let refused = marketer.client.get(&url).header("accept", "text/event-stream").send().await.expect("answer");
-    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.status(), 429);
     let part = marketer.get(&format!("/campaigns/{}/progress", again.id)).await;
     assert_eq!((part.status, part.headers["x-live"].to_str().expect("text")), (200, "on"), "who gets no stream asks for the part");
 });
