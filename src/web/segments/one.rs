@@ -15,7 +15,7 @@ use crate::campaign::{self, Use};
 use crate::people::{self, Person};
 use crate::platform::clock::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
-use crate::platform::ids::SegmentId;
+use crate::platform::ids::{PersonId, SegmentId};
 use crate::platform::queue::{NewRun, enqueue};
 use crate::platform::{Db, Platform};
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
@@ -23,7 +23,9 @@ use crate::web::page::Shell;
 use crate::web::table::Choice;
 
 const CURVE_POINTS: i64 = 400;
-const SAMPLE_ROWS: i64 = 10;
+const SAMPLE_ROWS: usize = 10;
+/// They are spread over so many members.
+const SAMPLE_FROM: i64 = 400;
 const OVERLAP_LIMIT: Duration = Duration::from_secs(8);
 /// People in one piece of the file of members.
 const MEMBERS_AT_ONCE: i64 = 1_000;
@@ -156,6 +158,35 @@ async fn overlap(shell: &Shell, db: &Db, segment: &Segment, with: &str) -> ApiRe
         svg: venn::draw(first, second, found.both),
     };
     Ok((Some(view), false))
+}
+
+/// Some of the people: out of the newest snapshot, which costs nothing however slow the rule is; asked anew only where there is none of it.
+async fn sample(shell: &Shell, db: &Db, segment: &Segment) -> ApiResult<Vec<SamplePerson>> {
+    if !shell.may(Permission::SeePeople) {
+        return Ok(Vec::new());
+    }
+    let fresh = audience::latest_snapshot(db, segment.id).await?.filter(|s| s.rule_version == segment.version);
+    let Some(snapshot) = fresh else {
+        return Ok(audience::sample(db, &segment.rule, shell.reader().now, SAMPLE_ROWS as i64).await?);
+    };
+    let ids = audience::members(db, snapshot.id, PersonId(0), SAMPLE_FROM).await?;
+    let step = ids.len().div_ceil(SAMPLE_ROWS).max(1);
+    let picked: Vec<PersonId> = ids.into_iter().step_by(step).collect();
+    let found = people::get_many(db, &picked).await?;
+    let living = picked.iter().filter_map(|id| found.get(id)).filter(|p| p.erased_at.is_none());
+    Ok(living
+        .map(|p| {
+            let name = [p.first_name.as_deref(), p.last_name.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+            SamplePerson {
+                id: p.id,
+                external_id: p.external_id.clone(),
+                email: p.email.clone(),
+                name: Some(name).filter(|n| !n.is_empty()),
+                country: p.country.clone(),
+                last_seen_at: p.last_seen_at,
+            }
+        })
+        .collect())
 }
 
 pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>, query: Query<OneQuery>) -> ApiResult {
