@@ -193,8 +193,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<Stri
     let db = &platform.db;
     let segment = audience::find(db, &path).await?;
     let (overlap, slow_overlap) = overlap(&shell, db, &segment, &query.with).await?;
-    let now = shell.reader().now;
-    let sample = if shell.may(Permission::SeePeople) { audience::sample(db, &segment.rule, now, SAMPLE_ROWS).await? } else { Vec::new() };
+    let sample = sample(&shell, db, &segment).await?;
     let mut others = vec![Choice::new("", shell.say("segments.field.choose"))];
     let all = audience::overview(db).await?.into_iter().filter(|s| s.id != segment.id);
     others.extend(all.take(500).map(|s| Choice::new(s.id.to_string(), s.name)));
