@@ -82,9 +82,11 @@ impl Tally {
                 let arm = self.arms.entry((ticket.campaign.0, ticket.item, ticket.creative.0)).or_insert((ticket.variant.0, 0, 0));
                 arm.2 += 1;
                 let delay = at.since(ticket.served_at()).max(0);
+                // A bid's ticket carries what was bid for the impression, and that is billed; its click costs nothing more.
+                let cost_micro = if ticket.bid { 0 } else { ticket.click_micro };
                 self.add(hour, ticket.placement, ticket.campaign, ticket.item, |s| {
                     s.clicks += 1;
-                    s.cost_micro += ticket.click_micro;
+                    s.cost_micro += cost_micro;
                     s.delay_us += delay;
                 });
             }

@@ -29,7 +29,7 @@ pub struct Ticket {
     pub person: Option<PersonId>,
     /// The chance that this creative had.
     pub propensity: f32,
-    /// What a click costs, in millionths of a minor unit.
+    /// What a click costs, in millionths of a minor unit; of a bid what was bid for the impression.
     pub click_micro: i64,
     /// It is a bid's: shown only if the exchange says so.
     pub bid: bool,
