@@ -79,7 +79,7 @@ pub async fn fill(platform: &Platform, scale: Scale) {
             "{insert} person (id, external_id, email, email_key, first_name, last_name, locale, country, city, attributes, email_consent, ads_consent,
                 bucket, first_seen_at, last_seen_at, created_at, updated_at) {NUMBERS}
              SELECT i, 'u' || i, 'u' || i || '@example.test', 'u' || i || '@example.test', 'Ada', 'N' || (i % 5000), 'en', 'DE', 'Berlin', '{{}}',
-                CASE WHEN i % 5 < 3 THEN 'subscribed' ELSE 'unknown' END, 'unknown', i % 10000, {at}, {at}, {at}, {at} FROM n",
+                CASE WHEN i % 5 < 3 THEN 'subscribed' ELSE 'never' END, 'never', i % 10000, {at}, {at}, {at}, {at} FROM n",
             at = spread(7_919)
         ),
     )
