@@ -17,6 +17,7 @@ mod events;
 mod hostile;
 mod http;
 mod import;
+mod journey;
 mod kill;
 mod lift_worlds;
 mod look;
