@@ -53,7 +53,7 @@ impl Chrome {
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let port = loop {
             let line = lines.next_line().await.expect("its output can be read").expect("chromedriver says its port");
-            if let Some((_, rest)) = line.split_once("on port ") {
+            if let Some((_, rest)) = line.split_once("successfully on port ") {
                 break rest.trim_end_matches('.').trim().parse::<u16>().expect("a port");
             }
         };
