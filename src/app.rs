@@ -140,7 +140,36 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for slice in slices {
         document.merge(slice);
     }
+    describe_errors(&mut document);
     document
+}
+
+/// Every error is a [`Problem`], also those that an operation does not name (a wrong key, a limit, a body that cannot be read). Addresses that
+/// people open in a browser may answer with a page instead.
+fn describe_errors(document: &mut utoipa::openapi::OpenApi) {
+    use utoipa::openapi::{Content, Ref, RefOr, Response};
+    for (path, item) in &mut document.paths.paths {
+        let for_browsers = !(path.starts_with("/v1/") || path.starts_with("/openrtb2/"));
+        let describe = |response: &mut Response| {
+            response.content.clear();
+            response.content.insert("application/problem+json".to_owned(), RefOr::T(Content::new(Some(Ref::from_schema_name("Problem")))));
+            if for_browsers {
+                response.content.insert("text/html".to_owned(), RefOr::T(Content::default()));
+            }
+        };
+        let operations = [&mut item.get, &mut item.head, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            for (status, response) in responses.iter_mut() {
+                if let (true, RefOr::T(response)) = (status.starts_with(['4', '5']), response) {
+                    describe(response);
+                }
+            }
+            let mut any = Response::new("Any other error");
+            describe(&mut any);
+            responses.entry("default".to_owned()).or_insert(RefOr::T(any));
+        }
+    }
 }
 
 /// Is the process alive?

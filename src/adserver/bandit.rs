@@ -32,7 +32,7 @@ impl Rng {
     pub fn seeded(seed: u64) -> Self {
         Self(seed | 1)
     }
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -40,10 +40,10 @@ impl Rng {
     }
     /// Below `n` (at least 1).
     pub fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n.max(1) as u128) >> 64) as usize
+        ((u128::from(self.next_u64()) * n.max(1) as u128) >> 64) as usize
     }
     pub fn word(&mut self) -> u32 {
-        (self.next() >> 32) as u32
+        (self.next_u64() >> 32) as u32
     }
 }
 

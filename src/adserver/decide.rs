@@ -392,7 +392,7 @@ fn choose<'a>(
 /// A variant by its weight, and the chance that it had.
 fn by_weight(campaign: &AdCampaign, rng: &mut Rng) -> Option<(VariantId, f32)> {
     let total: u64 = campaign.variants.iter().map(|(_, w)| u64::from(*w)).sum();
-    let mut at = rng.next().checked_rem(total)?;
+    let mut at = rng.next_u64().checked_rem(total)?;
     for (variant, weight) in &campaign.variants {
         if at < u64::from(*weight) {
             return Some((*variant, *weight as f32 / total as f32));

@@ -65,7 +65,7 @@ const VERSION: &str = "SELECT
      (SELECT COALESCE(MAX(updated_at), 0) FROM campaign) AS campaigns,
      (SELECT COALESCE(MAX(updated_at), 0) FROM creative) AS creatives,
      (SELECT COALESCE(MAX(updated_at), 0) + COUNT(*) FROM placement) AS placements,
-     (SELECT COALESCE(MAX(updated_at), 0) FROM line_item) AS items,
+     (SELECT COALESCE(MAX(updated_at), 0) + COUNT(*) FROM line_item) AS items,
      (SELECT COALESCE(MAX(id), 0) FROM segment_snapshot WHERE status = 'complete') AS snapshots,
      (SELECT COALESCE(MAX(updated_at), 0) FROM setting WHERE key NOT LIKE 'adserver.%' AND key NOT LIKE 'recommend.%') AS settings,
      (SELECT COALESCE(MAX(model_id), 0) FROM pick WHERE person_id = 0) AS model,

@@ -3,8 +3,8 @@
 //! **Interval.** Wilson's score interval (Wilson, “Probable inference”, JASA 1927): right also for few trials and rates near 0 or 1.
 //!
 //! **Chance to be best.** Each rate has a uniform prior, so a Beta(1 + successes, 1 + failures) posterior; the chance that variant i has the
-//! highest rate is ∫ fᵢ(x) ∏ⱼ≠ᵢ Fⱼ(x) dx. The integral is taken by Gauss–Legendre quadrature over the ten standard deviations around fᵢ's
-//! mean: no random numbers, so a page shows the same figure each time it is loaded.
+//! highest rate is ∫ fᵢ(x) ∏ⱼ≠ᵢ Fⱼ(x) dx. The integral is taken by Gauss–Legendre quadrature over the forty standard deviations around
+//! fᵢ's mean (few trials leave a tail that falls only exponentially): no random numbers, so a page shows the same figure each time it is loaded.
 
 use statrs::distribution::{Beta, ContinuousCDF as _};
 use statrs::function::beta::ln_beta;
@@ -28,12 +28,14 @@ pub fn wilson(successes: i64, trials: i64) -> Option<(f64, f64)> {
 
 // Eight points on [-1, 1] and their weights.
 const POINTS: [(f64, f64); 4] = [
-    (0.183_434_642_495_649_8, 0.362_683_783_378_361_98),
-    (0.525_532_409_916_329, 0.313_706_645_877_887_29),
-    (0.796_666_477_413_626_7, 0.222_381_034_453_374_47),
+    (0.183_434_642_495_649_8, 0.362_683_783_378_362),
+    (0.525_532_409_916_329, 0.313_706_645_877_887_3),
+    (0.796_666_477_413_626_7, 0.222_381_034_453_374_48),
     (0.960_289_856_497_536_2, 0.101_228_536_290_376_26),
 ];
-const PANELS: usize = 48;
+const PANELS: usize = 96;
+/// Standard deviations on each side.
+const REACH: f64 = 40.0;
 
 /// The chance of each (successes, trials) to have the highest rate of all; sums to 1. Empty for none.
 #[allow(clippy::cast_precision_loss, reason = "touches are fewer than 2^52")]
@@ -59,7 +61,7 @@ fn chance(i: usize, shapes: &[(f64, f64)], posteriors: &[Beta]) -> f64 {
     let (a, b) = shapes[i];
     let mean = a / (a + b);
     let sd = (a * b / ((a + b) * (a + b) * (a + b + 1.0))).sqrt();
-    let (low, high) = ((mean - 10.0 * sd).max(0.0), (mean + 10.0 * sd).min(1.0));
+    let (low, high) = ((mean - REACH * sd).max(0.0), (mean + REACH * sd).min(1.0));
     let norm = ln_beta(a, b);
     let density = |x: f64| ((a - 1.0) * x.ln() + (b - 1.0) * (-x).ln_1p() - norm).exp();
     let others = |x: f64| -> f64 { posteriors.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, p)| p.cdf(x)).product() };

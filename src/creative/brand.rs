@@ -8,10 +8,18 @@ use crate::platform::{Platform, setting};
 pub const SETTING: &str = "brand";
 
 /// A colour as `#rrggbb`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, example = "#1f4d3a")]
 pub struct Colour(pub u8, pub u8, pub u8);
+
+// By hand: derived, it would be described as a list of three.
+impl utoipa::PartialSchema for Colour {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        ObjectBuilder::new().schema_type(Type::String).description(Some("A colour as `#rrggbb`.")).examples(["#1f4d3a"]).into()
+    }
+}
+impl ToSchema for Colour {}
 
 impl TryFrom<String> for Colour {
     type Error = String;

@@ -85,7 +85,7 @@ pub(super) async fn finish(
 ) -> sqlx::Result<()> {
     let report = report.map(Json);
     on!(tx, |c| {
-        let query = sqlx::query(FINISH).bind(id).bind(status.name()).bind(&report).bind(error).bind(now);
+        let query = sqlx::query(FINISH).bind(id).bind(status.name()).bind(report).bind(error).bind(now);
         query.execute(&mut *c).await.map(|_| ())
     })
 }

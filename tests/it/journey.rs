@@ -90,6 +90,12 @@ async fn import(chrome: &Chrome, base: &str, runner: &Runner, kind: &str, file: 
     chrome.sees("Accepted").await;
 }
 
+async fn sign_out(chrome: &Chrome) {
+    chrome.click("header.side details.me summary").await;
+    chrome.click("header.side form[action='/sign-out'] button").await;
+    chrome.arrives("/sign-in").await;
+}
+
 fn text_of(mail: &ReceivedMail) -> (String, String) {
     let parsed = mail_parser::MessageParser::default().parse(&mail.data[..]).expect("a mail");
     let html = parsed.body_html(0).expect("an HTML part").into_owned();
@@ -129,8 +135,7 @@ async fn from_a_file_of_people_to_what_it_earned() {
         assert_eq!(chrome.there("header.side a[href='/people']").await, people, "{role}");
         assert_eq!(chrome.there("header.side a[href='/settings']").await, settings, "{role}");
         if role != Role::Marketer {
-            chrome.click("header.side form[action='/sign-out'] button").await;
-            chrome.arrives("/sign-in").await;
+            sign_out(&chrome).await;
         }
     }
 
@@ -202,6 +207,8 @@ async fn from_a_file_of_people_to_what_it_earned() {
     // It is counted, credited and reported.
     clock.advance_to(clock.now().plus_secs(26 * 3_600));
     runner.run_until_idle().await.expect("idle");
+    // A day later everybody signs in anew.
+    look::sign_in(&chrome, &base, "marketer@example.test").await;
     chrome.open(&format!("{base}/campaigns/{campaign}")).await;
     chrome.sees("24.90").await;
     let funnel = chrome.one("table.funnel").await.text().await.expect("text");
@@ -221,7 +228,7 @@ async fn from_a_file_of_people_to_what_it_earned() {
     assert!(rows.iter().any(|r| r.contains("Spring tea") && r.contains("2490")), "{rows:?}");
 
     // Every page once more, full.
-    chrome.click("header.side form[action='/sign-out'] button").await;
+    sign_out(&chrome).await;
     look::sign_in(&chrome, &base, "admin@example.test").await;
     let also =
         [format!("/campaigns/{campaign}"), format!("/segments/{segment}"), "/people/per_1".to_owned(), "/catalogue/prd_1".to_owned()];

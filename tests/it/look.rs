@@ -70,7 +70,7 @@ pub async fn sign_in(chrome: &Chrome, base: &str, email: &str) {
     chrome.open(&format!("{base}/sign-in")).await;
     chrome.fill("input[name=email]", email).await;
     chrome.fill("input[name=password]", PASSWORD).await;
-    chrome.click("main button[type=submit], form button[type=submit]").await;
+    chrome.click("form[action^='/sign-in'] button").await;
     chrome.one("#main").await;
 }
 
@@ -102,7 +102,7 @@ async fn pictures_of_a_running() {
     chrome.open(&format!("{base}/sign-in")).await;
     chrome.fill("input[name=email]", &said("MARQUEE_LOOK_EMAIL", "admin@example.test")).await;
     chrome.fill("input[name=password]", &said("MARQUEE_LOOK_PASSWORD", PASSWORD)).await;
-    chrome.click("form button[type=submit]").await;
+    chrome.click("form[action^='/sign-in'] button").await;
     chrome.one("#main").await;
     let paths = match std::env::var("MARQUEE_LOOK_PATHS") {
         Ok(some) => some.split_whitespace().map(ToOwned::to_owned).collect(),

@@ -12,7 +12,7 @@ use crate::support::{Engine, TestShop};
 
 const PACKAGE: &str = "schemathesis==4.32.5";
 /// Requests per operation, phase and key: enough to meet every parameter with good and bad values.
-const EXAMPLES: &str = "12";
+const EXAMPLES: &str = "5";
 
 /// A virtual environment with the package, made once per target folder.
 async fn program() -> Option<PathBuf> {
@@ -50,10 +50,14 @@ async fn fuzz(engine: Engine) {
     }
     let mut failures = Vec::new();
     for (name, key) in keys {
+        // Random bodies only where they get past the door.
+        let phases = if name.contains("admin") { "examples,coverage,fuzzing" } else { "examples,coverage" };
         let reports = tempfile::tempdir().expect("a folder");
         let mut command = Command::new(&program);
         command.current_dir(reports.path()).env("NO_PROXY", "127.0.0.1").env("NO_COLOR", "1");
-        command.args(["run", &server.at("/openapi.json"), "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES]);
+        command.args(["run", &server.at("/openapi.json"), "--phases", phases, "--max-examples", EXAMPLES]);
+        // It has no way to write a message/rfc822.
+        command.args(["--exclude-path", "/v1/bounces"]);
         command.args(["--seed", "7", "--no-shrink", "--continue-on-failure", "--suppress-health-check", "all", "--warnings", "off"]);
         let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance";
         command.args(["--checks", checks, "--request-timeout", "60"]);

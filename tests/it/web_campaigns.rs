@@ -21,13 +21,18 @@ use crate::support::server::TestServer;
 
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
 
+fn letter(n: usize) -> char {
+    char::from(b'a' + u8::try_from(n % 26).expect("a letter"))
+}
+
 /// A shop with people who may be written to, four products and a segment of everybody.
 async fn world(p: &Platform, n: usize) -> SegmentId {
     let list: Vec<NewPerson> = (0..n)
         .map(|i| NewPerson {
             external_id: Some(format!("u{i}")),
             email: Some(format!("u{i}@mail.example.test")),
-            first_name: Some(format!("Ada{i}")),
+            // Letters only: a name with digits in it is nobody's, and is not said.
+            first_name: Some(format!("Ada{}{}", letter(i / 10), letter(i % 10))),
             email_consent: Some(if i % 10 == 9 { Consent::Unsubscribed } else { Consent::Subscribed }),
             ..NewPerson::default()
         })
@@ -168,14 +173,14 @@ both_engines!(the_list_filters_sorts_pages_pauses_and_copies, |shop| {
         let new = NewCampaign { key: Some(format!("n-{n}")), name: format!("Number {:02}", n % 7), plan: plan(segment, once(), json!({})) };
         campaign::create(&p.db, new, p.now()).await.expect("created");
     }
+    let rows = regex::Regex::new(r#"<a class="name" href="/campaigns/(cmp_\d+)""#).expect("pattern");
+    let next_page = regex::Regex::new(r#"rel="next" href="\?([^"]+)""#).expect("pattern");
     for sort in ["name", "-name", "next", "-made"] {
         let (mut ids, mut path) = (Vec::new(), format!("/campaigns?sort={sort}"));
         loop {
             let text = marketer.get(&path).await.text;
-            let rows = regex::Regex::new(r#"<a class="name" href="/campaigns/(cmp_\d+)""#).expect("pattern");
             ids.extend(rows.captures_iter(&text).map(|c| c[1].to_owned()));
-            let next =
-                regex::Regex::new(r#"rel="next" href="\?([^"]+)""#).expect("pattern").captures(&text).map(|c| c[1].replace("&amp;", "&"));
+            let next = next_page.captures(&text).map(|c| c[1].replace("&amp;", "&"));
             match next {
                 Some(query) => path = format!("/campaigns?{query}"),
                 None => break,
@@ -469,7 +474,7 @@ both_engines!(a_sample_person_shows_why_and_in_which_words, |shop| {
     assert!(page.contains("popular now") || page.contains("popular in"), "why this product: {page}");
     assert!(page.contains("Not written yet."));
     // By the beginning of a name several people fit; by id one does.
-    let several = marketer.get(&format!("{edit}?person=Ada1")).await.text;
+    let several = marketer.get(&format!("{edit}?person=Adab")).await.text;
     assert!(several.contains("Several people fit"), "{several}");
     assert!(marketer.get(&format!("{edit}?person=Nobody+at+all")).await.text.contains("Nobody was found"));
     let wrote = send(&marketer, &edit, &with(&[("do", "write".into()), ("person", "per_3".into())])).await;
@@ -497,7 +502,7 @@ both_engines!(a_sample_person_shows_why_and_in_which_words, |shop| {
         let seen = marketer.get(&format!("/campaigns/{id}/preview?person=per_3&variant={}&dark=1", variant.id)).await;
         let policy = seen.headers["content-security-policy"].to_str().expect("text");
         assert!(policy.starts_with("sandbox;") && policy.contains("default-src 'none'") && !policy.contains("script-src"), "{policy}");
-        assert!(seen.status == 200 && seen.text.contains("Ada2") == text_names(p, &c, n).await, "{n}: {}", seen.text);
+        assert!(seen.status == 200 && seen.text.contains("Adaac") == text_names(p, &c, n).await, "{n}: {}", seen.text);
     }
     // A test goes to people who work here, and nobody else.
     let seen =
@@ -516,7 +521,7 @@ async fn text_of(p: &Platform, id: &str) -> marquee::copywriter::StoredCopy {
     marquee::copywriter::get_many(&p.db, &[id]).await.expect("copies").remove(&id).expect("the copy")
 }
 
-/// Whether the text of a variant speaks to its reader by name (person 3 is called Ada2).
+/// Whether the text of a variant speaks to its reader by name (person 3 is called Adaac).
 async fn text_names(p: &Platform, c: &Campaign, n: usize) -> bool {
     let person = marquee::platform::ids::PersonId(3);
     let product = campaign::explain(p, &c.plan.choice, person, p.now()).await.expect("choice")[0].product_id;

@@ -20,7 +20,7 @@ async fn fill(shop: &TestShop) {
         email: Some(format!("person{i}@example.test")),
         first_name: Some(if i == 0 { HOSTILE.to_owned() } else { format!("First{i}") }),
         country: Some(if i < 4 { "DE" } else { "FR" }.to_owned()),
-        attributes: json!({ "tier": if i % 2 == 0 { "gold" } else { "tin" } }).as_object().cloned().unwrap_or_default(),
+        attributes: json!({ "tier": if i.is_multiple_of(2) { "gold" } else { "tin" } }).as_object().cloned().unwrap_or_default(),
         email_consent: (i < 3).then_some(Consent::Subscribed),
         ..NewPerson::default()
     };

@@ -62,9 +62,9 @@ mod tests {
             let common = std::f64::consts::PI * s * s * share;
             assert!((lens(r, s, distance(r, s, common)) - common).abs() < 0.5, "{share}");
         }
+        let pattern = regex::Regex::new(r#"cx="([-0-9.]+)" cy="75" r="([0-9.]+)""#).expect("pattern");
         for (a, b, both) in [(100, 100, 0), (100, 100, 100), (1000, 3, 3), (3, 1000, 1), (500, 400, 100)] {
             let svg = draw(a, b, both).expect("a drawing");
-            let pattern = regex::Regex::new(r#"cx="([-0-9.]+)" cy="75" r="([0-9.]+)""#).expect("pattern");
             for circle in pattern.captures_iter(&svg) {
                 let (x, r): (f64, f64) = (circle[1].parse().expect("x"), circle[2].parse().expect("r"));
                 assert!(x - r >= -0.1 && x + r <= SIZE.0 + 0.1, "{a} {b} {both}: {svg}");
