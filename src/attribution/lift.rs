@@ -56,13 +56,17 @@ pub struct Lift {
     pub incremental_total: f64,
     /// 95 % interval of `incremental_total`, for one look at a time fixed beforehand.
     #[serde(deserialize_with = "no_lower")]
+    #[schema(value_type = Option<f64>)]
     pub ci95_low: f64,
     #[serde(deserialize_with = "no_upper")]
+    #[schema(value_type = Option<f64>)]
     pub ci95_high: f64,
     /// 95 % interval of `incremental_total` that may be watched daily.
     #[serde(deserialize_with = "no_lower")]
+    #[schema(value_type = Option<f64>)]
     pub always_valid_low: f64,
     #[serde(deserialize_with = "no_upper")]
+    #[schema(value_type = Option<f64>)]
     pub always_valid_high: f64,
     /// Two-sided, of Welch's test.
     pub p_value: f64,
@@ -75,6 +79,7 @@ pub struct Lift {
     pub variance_removed: f64,
     /// The effect per person that 80 % of such experiments would find.
     #[serde(deserialize_with = "no_upper")]
+    #[schema(value_type = Option<f64>)]
     pub detectable_effect: f64,
     /// The effect per person that it should be able to find: 10 % of what people held out do.
     pub target_effect: f64,

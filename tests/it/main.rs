@@ -34,6 +34,7 @@ mod rollup;
 mod schemathesis;
 mod segment_sdk;
 mod structure;
+mod tag;
 mod touches;
 mod tracking;
 mod traits;

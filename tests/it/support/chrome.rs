@@ -73,6 +73,8 @@ impl Chrome {
             "--disable-sync",
             "--hide-scrollbars",
             "--lang=en",
+            // Headless Chromium says so in its name, and is counted as a machine.
+            "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
         ];
         for flag in flags {
             wishes.add_arg(flag).expect("flag");

@@ -17,9 +17,22 @@ pub struct TestServer {
 impl TestServer {
     /// Serves the shop on 127.0.0.1 at a free port.
     pub async fn start(shop: &TestShop) -> Self {
+        Self::start_on(shop, "127.0.0.1:0", None).await
+    }
+
+    /// As [`TestServer::start`], and the world reaches it there too: its links lead back to it.
+    pub async fn start_reachable(shop: &TestShop) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("address").port();
+        Self::start_on(shop, &format!("127.0.0.1:{port}"), Some(format!("http://127.0.0.1:{port}"))).await
+    }
+
+    async fn start_on(shop: &TestShop, bind: &str, public_url: Option<String>) -> Self {
         let mut platform = shop.platform.clone();
         let mut config = (*platform.config).clone();
-        config.server.bind = "127.0.0.1:0".into();
+        config.server.bind = bind.into();
+        if let Some(url) = public_url {
+            config.server.public_url = url;
+        }
         config.server.threads = 1;
         config.server.shutdown_s = 1;
         platform.config = std::sync::Arc::new(config);
