@@ -5,7 +5,7 @@
 //! estimated. The draws are renewed every few seconds, so that over time the choice is Thompson's.
 //!
 //! Arms learn from each other: a creative's prior has the mean of its variant under this line item (itself uncertain) and the weight of
-//! [`PRIOR_WEIGHT`] impressions. Clicks take time: an impression counts as a trial by the chance that its click would be known by now
+//! `PRIOR_WEIGHT` impressions. Clicks take time: an impression counts as a trial by the chance that its click would be known by now
 //! (Chapelle 2014), an exponential delay with the measured mean.
 
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! Parts of a page that follow what happens: server-sent events. The page's `stream.js` puts each part where it belongs, and asks every few
 //! seconds instead where no stream can be had; without scripts the page shows what was true when it was loaded.
 //!
-//! A stream ends when its part says that it is done, after [`LIFE`] (browsers come back, and are asked again who they are), and at once when
+//! A stream ends when its part says that it is done, after `LIFE` (browsers come back, and are asked again who they are), and at once when
 //! the server stops.
 
 use std::collections::HashMap;
