@@ -14,7 +14,7 @@ use crate::support::{Engine, TestShop};
 /// What a page and everything that it loads may weigh.
 const MAX_BYTES: u64 = 100_000;
 /// Answers that are no pages: files and parts of pages.
-const NO_PAGES: [&str; 3] = ["/part/", "/stream", "/download"];
+const NO_PAGES: [&str; 4] = ["/part/", "/stream", "/download", "/file"];
 
 /// Where pictures of pages go.
 pub fn pictures() -> PathBuf {
