@@ -20,7 +20,7 @@ check: ## format, clippy and the tests that need no server: under a minute when 
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test --lib
 
-test: ## everything that CI runs: format, clippy as errors, tests on both engines, docs
+test: ## everything that CI runs: format, clippy as errors, tests on both engines and in a browser, docs
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	scripts/with-postgres scripts/with-browser $(CARGO) test --all-targets
