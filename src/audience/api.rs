@@ -13,8 +13,9 @@ use crate::platform::http::{ApiError, ApiResult, Page, PageQuery, Problem};
 use crate::platform::ids::{PersonId, SegmentId};
 use crate::platform::queue::{NewRun, enqueue};
 
+use super::membership::{self, SizePoint};
 use super::rule::Rule;
-use super::service::{self, NewSegment, Overlap, SamplePerson, Segment, SizePoint};
+use super::service::{self, NewSegment, Overlap, SamplePerson, Segment};
 
 const SAMPLE_ROWS: i64 = 10;
 const SIZE_POINTS: i64 = 400;
@@ -103,7 +104,7 @@ struct MembersPage {
 }
 
 async fn show(platform: &Platform, segment: Segment) -> ApiResult<SegmentBody> {
-    let latest = service::latest_snapshot(&platform.db, segment.id).await?;
+    let latest = membership::latest_snapshot(&platform.db, segment.id).await?;
     Ok(SegmentBody {
         id: segment.id,
         key: segment.key,
@@ -213,14 +214,14 @@ async fn look(platform: Data<Platform>, _: Guarded<scope::Manage>, path: Path<St
 async fn members(platform: Data<Platform>, _: Guarded<scope::Manage>, path: Path<String>, query: Query<PageQuery>) -> ApiResult {
     let limit = query.limit()?;
     let id = service::find(&platform.db, &path).await?.id;
-    let Some(snapshot) = service::latest_snapshot(&platform.db, id).await? else {
+    let Some(snapshot) = membership::latest_snapshot(&platform.db, id).await? else {
         return Err(ApiError::conflict("no_snapshot", "No snapshot has been taken yet: POST …/snapshot takes one."));
     };
     let after = match &query.after {
         Some(text) => text.parse::<PersonId>().map_err(|e| ApiError::invalid("after", e.to_string()))?,
         None => PersonId(0),
     };
-    let items = service::members(&platform.db, snapshot.id, after, limit).await?;
+    let items = membership::members(&platform.db, snapshot.id, after, limit).await?;
     let full = i64::try_from(items.len()).unwrap_or(i64::MAX) == limit;
     let next = if full { items.last().map(ToString::to_string) } else { None };
     Ok(HttpResponse::Ok().json(MembersPage { taken_at: snapshot.taken_at, size: snapshot.size, items, next }))
@@ -246,7 +247,7 @@ async fn take(platform: Data<Platform>, _: Guarded<scope::Manage>, path: Path<St
 #[get("/v1/segments/{segment}/sizes")]
 async fn sizes(platform: Data<Platform>, _: Guarded<scope::Manage>, path: Path<String>) -> ApiResult {
     let id = service::find(&platform.db, &path).await?.id;
-    Ok(HttpResponse::Ok().json(service::sizes(&platform.db, id, SIZE_POINTS).await?))
+    Ok(HttpResponse::Ok().json(membership::sizes(&platform.db, id, SIZE_POINTS).await?))
 }
 
 /// How many people are in both of two segments, and in only one.

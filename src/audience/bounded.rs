@@ -9,8 +9,9 @@ use crate::platform::clock::Timestamp;
 use crate::platform::db::Db;
 
 use super::compile::{Compiled, Resolved};
+use super::resolve::resolve;
 use super::rule::{Bucket, Rule};
-use super::service::{AudienceError, Overlap, resolve};
+use super::service::{AudienceError, Overlap};
 use super::sql::Bind;
 use super::store;
 

@@ -7,13 +7,13 @@ use crate::platform::Platform;
 use crate::platform::ids::SegmentId;
 use crate::platform::queue::JobContext;
 
-use super::service;
+use super::{membership, service};
 
 pub(super) async fn snapshot(platform: Platform, context: JobContext) -> anyhow::Result<Value> {
     let as_of = context.scheduled_at;
     if let Some(named) = context.args.get("segment") {
         let id: SegmentId = serde_json::from_value(named.clone()).context("args.segment is no segment id")?;
-        let done = service::snapshot(&platform, id, as_of).await?;
+        let done = membership::snapshot(&platform, id, as_of).await?;
         return Ok(json!({ "snapshot": done.id, "size": done.size }));
     }
     let (mut after, mut taken, mut failed) = (SegmentId(0), 0, Vec::new());
@@ -25,7 +25,7 @@ pub(super) async fn snapshot(platform: Platform, context: JobContext) -> anyhow:
         for segment in page {
             anyhow::ensure!(!context.stop.is_cancelled(), "stopped; the next attempt goes on");
             // One broken segment (it names one that is gone) must not keep the others from theirs.
-            match service::snapshot(&platform, segment.id, as_of).await {
+            match membership::snapshot(&platform, segment.id, as_of).await {
                 Ok(_) => taken += 1,
                 Err(error) => failed.push(format!("{}: {error}", segment.key)),
             }

@@ -10,7 +10,9 @@ mod describe;
 mod fold;
 mod jobs;
 mod limits;
+mod membership;
 mod overview;
+mod resolve;
 pub mod rule;
 mod service;
 mod sql;
@@ -25,11 +27,12 @@ pub use api::openapi;
 pub use bounded::{Counted, count_within, overlap_within};
 pub use compile::{Compiled, Resolved};
 pub use fold::fold;
+pub use membership::{SizePoint, Snapshot, Walk, latest_snapshot, members, members_among, sizes, snapshot, spread, walk};
 pub use overview::{Overview, curves, overview, segments_of};
+pub use resolve::{names, resolve};
 pub use rule::{Rule, RuleError};
 pub use service::{
-    AudienceError, NewSegment, Overlap, SamplePerson, Segment, SizePoint, Snapshot, Walk, count, create, delete, find, get,
-    latest_snapshot, list, members, members_among, names, names_of, overlap, resolve, sample, sizes, snapshot, spread, update, walk,
+    AudienceError, NewSegment, Overlap, SamplePerson, Segment, count, create, delete, find, get, list, names_of, overlap, sample, update,
 };
 pub use sql::Bind;
 pub use store::forget_people;

@@ -10,7 +10,7 @@ use crate::platform::db::Db;
 use crate::platform::ids::{PersonId, SegmentId};
 use crate::read;
 
-use super::service::SizePoint;
+use super::membership::SizePoint;
 
 /// Most segments in one overview; a shop has dozens.
 const MOST: i64 = 5_000;
