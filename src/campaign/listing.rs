@@ -24,6 +24,11 @@ pub enum ListOrder {
     Name,
     /// When it runs next; those that never run again come last.
     Next,
+    /// Mails sent and banners shown, as of the last minutes.
+    Sent,
+    Clicked,
+    /// Credited revenue, as the shop reads credit.
+    Earned,
 }
 
 /// What a list holds.
@@ -47,7 +52,8 @@ impl ListOrder {
     /// The keyset of a row: goes into `after` of the next page.
     pub fn key(self, campaign: &Campaign) -> String {
         match self {
-            Self::Made => campaign.id.0.to_string(),
+            // What it came to is looked up: it is no part of the campaign.
+            Self::Made | Self::Sent | Self::Clicked | Self::Earned => campaign.id.0.to_string(),
             Self::Name => format!("{}~{}", campaign.name, campaign.id.0),
             Self::Next => format!("{}~{}", campaign.next_run_at.map_or(NEVER, Timestamp::micros), campaign.id.0),
         }
@@ -57,6 +63,18 @@ impl ListOrder {
             Self::Made => "id",
             Self::Name => "name, id",
             Self::Next => "COALESCE(next_run_at, 9223372036854775807), id",
+            Self::Sent => "sent, campaign_id",
+            Self::Clicked => "clicked, campaign_id",
+            Self::Earned => "earned_minor, campaign_id",
+        }
+    }
+    /// The column of `campaign_figures`, where it is ordered by one.
+    const fn figure(self) -> Option<&'static str> {
+        match self {
+            Self::Sent => Some("sent"),
+            Self::Clicked => Some("clicked"),
+            Self::Earned => Some("earned_minor"),
+            Self::Made | Self::Name | Self::Next => None,
         }
     }
 }
@@ -82,13 +100,18 @@ pub async fn filtered(db: &Db, filter: &ListFilter, limit: i64) -> Result<Vec<Ca
         (ListOrder::Next, Some(t)) => Some(t.parse::<i64>().map_err(|_| bad_after())?),
         _ => None,
     };
-    if id.is_some() && filter.order != ListOrder::Made && text.is_none() {
+    if id.is_some() && matches!(filter.order, ListOrder::Name | ListOrder::Next) && text.is_none() {
         return Err(bad_after());
     }
     let search = filter.search.trim().to_lowercase();
     let rows: Vec<Row> = read!(*db, |c| {
         let mut q = QueryBuilder::new("SELECT id, key, name, status, plan, next_run_at, created_at, updated_at, started_at, ended_at");
-        q.push(" FROM campaign WHERE 1 = 1");
+        // The order's index is walked, and each campaign looked up by its id.
+        q.push(if filter.order.figure().is_some() {
+            " FROM campaign_figures CROSS JOIN campaign WHERE id = campaign_id"
+        } else {
+            " FROM campaign WHERE 1 = 1"
+        });
         if let Some(status) = filter.status {
             q.push(" AND status = ").push_bind(status.as_str());
         }
@@ -107,6 +130,10 @@ pub async fn filtered(db: &Db, filter: &ListFilter, limit: i64) -> Result<Vec<Ca
             q.push(" AND (").push(filter.order.columns()).push(if filter.down { ") < (" } else { ") > (" });
             match filter.order {
                 ListOrder::Made => {}
+                ListOrder::Sent | ListOrder::Clicked | ListOrder::Earned => {
+                    let column = filter.order.figure().unwrap_or("sent");
+                    q.push("(SELECT l.").push(column).push(" FROM campaign_figures l WHERE l.campaign_id = ").push_bind(id).push("), ");
+                }
                 ListOrder::Name => {
                     q.push_bind(text.clone().unwrap_or_default()).push(", ");
                 }
@@ -117,7 +144,12 @@ pub async fn filtered(db: &Db, filter: &ListFilter, limit: i64) -> Result<Vec<Ca
             q.push_bind(id).push(")");
         }
         let way = if filter.down { " DESC" } else { "" };
-        q.push(" ORDER BY ").push(filter.order.columns().replacen(", id", &format!("{way}, id"), 1)).push(way);
+        let (by, id) = filter.order.columns().rsplit_once(", ").map_or((None, filter.order.columns()), |(by, id)| (Some(by), id));
+        q.push(" ORDER BY ");
+        if let Some(by) = by {
+            q.push(by).push(way).push(", ");
+        }
+        q.push(id).push(way);
         q.push(" LIMIT ").push_bind(limit);
         q.build_query_as::<Row>().persistent(false).fetch_all(c).await
     })?;

@@ -6,6 +6,7 @@ use sqlx::QueryBuilder;
 use sqlx::types::Json;
 
 use super::error::CampaignError;
+use super::figures;
 use super::model::{Campaign, Run, RunStatus, Status, StoredVariant};
 use super::plan::{Plan, Variant};
 use crate::platform::Timestamp;
@@ -64,6 +65,7 @@ pub async fn insert(tx: &mut Tx, key: &str, name: &str, plan: &Plan, window_us: 
         other => other?,
     };
     put_variants(tx, id, &plan.variants).await?;
+    figures::make(tx, id).await?;
     Ok(id)
 }
 

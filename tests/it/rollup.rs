@@ -108,6 +108,27 @@ async fn credited_days(db: &Db, zone: Tz) -> BTreeMap<i64, i64> {
     days
 }
 
+/// Sent, clicked, earned per campaign as they stand beside the campaigns, for their list.
+async fn beside(db: &Db) -> BTreeMap<i64, [i64; 3]> {
+    let sql = "SELECT campaign_id, sent, clicked, earned_minor FROM campaign_figures";
+    let rows: Vec<(i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    rows.into_iter().map(|(c, a, b, d)| (c, [a, b, d])).filter(|(_, n)| *n != [0; 3]).collect()
+}
+
+/// The same out of the facts: by last click, in the shop's currency.
+fn summed(sums: &Sums, credited: &Credited, currency: &str) -> BTreeMap<i64, [i64; 3]> {
+    let mut found: BTreeMap<i64, [i64; 3]> = BTreeMap::new();
+    for ((campaign, ..), n) in sums {
+        let sum = found.entry(*campaign).or_default();
+        (sum[0], sum[1]) = (sum[0] + n[4], sum[1] + n[8]);
+    }
+    for ((campaign, _, _), n) in credited.iter().filter(|((_, c, views), _)| c == currency && !views) {
+        found.entry(*campaign).or_default()[2] += n[3];
+    }
+    found.retain(|_, n| *n != [0; 3]);
+    found
+}
+
 async fn check(p: &Platform, what: &str) {
     let zone = p.config.shop.time_zone;
     let (sums, products) = counted(&p.db, zone).await;
@@ -115,6 +136,7 @@ async fn check(p: &Platform, what: &str) {
     assert_eq!(stored(&p.db).await, sums, "{what}");
     assert_eq!(stored_products(&p.db).await, products, "{what}");
     assert_eq!(credited(&p.db, SUMS).await, credited(&p.db, FACTS).await, "{what}");
+    assert_eq!(beside(&p.db).await, summed(&sums, &credited(&p.db, FACTS).await, p.config.shop.currency.code()), "{what}");
     let series = rollup::series(&p.db, None, Days::ALL).await.expect("series");
     let by_day: BTreeMap<i64, i64> = series
         .iter()

@@ -4,14 +4,17 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{read, write};
+use crate::attribution::AttributionSetting;
 use crate::platform::clock::MINUTE_US;
 use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::queue::JobContext;
-use crate::platform::{Platform, Timestamp};
+use crate::platform::{Platform, Timestamp, setting};
 use crate::touches::deltas;
 
 /// Differences in one transaction: a few milliseconds' work.
 const CHUNK: i64 = 2_000;
+/// Changed campaigns whose sums are written beside them in one transaction.
+const CAMPAIGNS: i64 = 20;
 /// How old the counts of people, products and orders may become.
 const COUNTS_US: i64 = 10 * MINUTE_US;
 /// On Postgres a campaign is added up in one snapshot, which a change beside it may refuse.
@@ -55,8 +58,27 @@ async fn fold_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Re
             break;
         }
     }
+    write_figures(platform).await?;
     count(platform).await?;
     Ok(folded)
+}
+
+/// What changed campaigns came to is written beside them, so that their list is ordered by it.
+async fn write_figures(platform: &Platform) -> anyhow::Result<()> {
+    let (db, currency) = (&platform.db, platform.config.shop.currency.code());
+    let setting: AttributionSetting = setting::get_or_default(db, AttributionSetting::KEY).await?;
+    let reading = setting.reading();
+    let read_as = format!("{} {} {currency}", reading.model, if reading.view_through { "views" } else { "clicks" });
+    loop {
+        let mut tx = db.begin().await?;
+        write::lock(&mut tx).await?;
+        write::read_as(&mut tx, &read_as).await?;
+        let done = write::write_figures(&mut tx, currency, reading, CAMPAIGNS).await?;
+        tx.commit().await?;
+        if i64::try_from(done)? < CAMPAIGNS {
+            return Ok(());
+        }
+    }
 }
 
 /// Adds every campaign up from the facts, one transaction each; differences that come meanwhile are not lost.
@@ -86,6 +108,7 @@ async fn rebuild_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow:
     let mut tx = db.begin().await?;
     write::done(&mut tx, build, platform.now()).await?;
     tx.commit().await?;
+    write_figures(platform).await?;
     count(platform).await?;
     Ok(folded)
 }

@@ -6,9 +6,10 @@ use chrono::Datelike as _;
 use chrono_tz::Tz;
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
-use super::{Earned, day_number};
+use super::{Earned, Reading, day_number};
 use crate::attribution::period::{Periods, Unit};
 use crate::attribution::report_store::QUARTER_US;
+use crate::campaign::{self, CampaignFigures};
 use crate::on;
 use crate::platform::clock::Timestamp;
 use crate::platform::db::Tx;
@@ -66,6 +67,64 @@ pub(super) async fn counts(tx: &mut Tx, counts: &[(&'static str, i64)], now: Tim
     Ok(())
 }
 
+/// These campaigns' sums changed: what stands beside the campaigns follows at the end of the fold ([`write_figures`]).
+async fn changed(tx: &mut Tx, campaigns: impl Iterator<Item = i64>) -> sqlx::Result<()> {
+    let ids: Vec<i64> = campaigns.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+    for chunk in ids.chunks(ROWS) {
+        on!(&mut *tx, |c| {
+            let mut q = QueryBuilder::new("INSERT INTO rollup_changed (campaign_id) ");
+            q.push_values(chunk, |mut row, id| {
+                row.push_bind(*id);
+            });
+            q.push(" ON CONFLICT (campaign_id) DO NOTHING");
+            q.build().persistent(false).execute(&mut *c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+const REREAD: &str = "UPDATE rollup_state SET reading = $1 WHERE id = 1 AND reading <> $1";
+const ALL_CHANGED: &str = "INSERT INTO rollup_changed (campaign_id) SELECT id FROM campaign WHERE true ON CONFLICT (campaign_id) DO NOTHING";
+/// How credit is read from here on; where that is new, what stands beside every campaign is.
+pub(super) async fn read_as(tx: &mut Tx, reading: &str) -> sqlx::Result<()> {
+    let new = on!(&mut *tx, |c| sqlx::query(REREAD).bind(reading).execute(&mut *c).await.map(|r| r.rows_affected()))?;
+    if new > 0 {
+        on!(tx, |c| sqlx::query(ALL_CHANGED).execute(&mut *c).await.map(|_| ()))?;
+    }
+    Ok(())
+}
+
+const TAKE_CHANGED: &str = "DELETE FROM rollup_changed WHERE campaign_id IN (SELECT campaign_id FROM rollup_changed ORDER BY campaign_id LIMIT $1)
+     RETURNING campaign_id";
+/// Writes what some of the changed campaigns came to beside them. How many there were; fewer than asked for: all are done.
+pub(super) async fn write_figures(tx: &mut Tx, currency: &str, reading: Reading, limit: i64) -> sqlx::Result<usize> {
+    let ids: Vec<i64> = on!(&mut *tx, |c| sqlx::query_scalar(TAKE_CHANGED).bind(limit).fetch_all(&mut *c).await)?;
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let list = ids.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+    let column = crate::attribution::report_store::amount_column(reading.model);
+    // Only of campaigns that exist: the sums outlive nothing, but an old database may hold some that do.
+    let sql = format!(
+        "SELECT c.id AS campaign_id,
+            CAST(COALESCE((SELECT SUM(t.sent) FROM rollup_touch t WHERE t.campaign_id = c.id), 0) AS BIGINT) AS sent,
+            CAST(COALESCE((SELECT SUM(t.clicked) FROM rollup_touch t WHERE t.campaign_id = c.id), 0) AS BIGINT) AS clicked,
+            CAST(COALESCE((SELECT SUM(r.{column}) FROM rollup_credit r
+                WHERE r.campaign_id = c.id AND r.currency = $1 AND r.view_through = $2), 0) AS BIGINT) AS earned_minor
+         FROM campaign c WHERE c.id IN ({list})"
+    );
+    let rows: Vec<(CampaignId, i64, i64, i64)> = on!(&mut *tx, |c| {
+        let q = sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(currency).bind(reading.view_through);
+        q.fetch_all(&mut *c).await
+    })?;
+    let figures: Vec<CampaignFigures> = rows
+        .into_iter()
+        .map(|(campaign_id, sent, clicked, earned_minor)| CampaignFigures { campaign_id, sent, clicked, earned_minor })
+        .collect();
+    campaign::put_figures(tx, &figures).await?;
+    Ok(ids.len())
+}
+
 const ON_TOUCH: &str = " ON CONFLICT (campaign_id, day, variant_id, channel) DO UPDATE SET planned = rollup_touch.planned + excluded.planned, \
      held = rollup_touch.held + excluded.held, skipped = rollup_touch.skipped + excluded.skipped, \
      failed = rollup_touch.failed + excluded.failed, sent = rollup_touch.sent + excluded.sent, \
@@ -92,6 +151,7 @@ pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz) -> sqlx::Result
     }
     touches.retain(|_, n| !n.is_zero());
     products.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
+    changed(tx, touches.keys().map(|(campaign, ..)| *campaign)).await?;
     let touches: Vec<_> = touches.into_iter().collect();
     for chunk in touches.chunks(ROWS) {
         on!(&mut *tx, |c| {
@@ -165,8 +225,9 @@ pub(in crate::attribution) async fn credit_changed(tx: &mut Tx, rows: &[CreditDe
             merge(products.entry(key).or_default(), r.sign, 0, r.minor);
         }
     }
-    let changed = |e: &Earned| e.orders != 0 || e.last_orders != 0 || e.minor != [0; 5];
-    let campaigns: Vec<_> = campaigns.into_iter().filter(|(_, e)| changed(e)).collect();
+    let differs = |e: &Earned| e.orders != 0 || e.last_orders != 0 || e.minor != [0; 5];
+    let campaigns: Vec<_> = campaigns.into_iter().filter(|(_, e)| differs(e)).collect();
+    changed(tx, campaigns.iter().map(|((campaign, ..), _)| *campaign)).await?;
     for chunk in campaigns.chunks(ROWS) {
         on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(concat!(
@@ -191,7 +252,7 @@ pub(in crate::attribution) async fn credit_changed(tx: &mut Tx, rows: &[CreditDe
             q.build().persistent(false).execute(&mut *c).await.map(|_| ())
         })?;
     }
-    let products: Vec<_> = products.into_iter().filter(|(_, e)| changed(e)).collect();
+    let products: Vec<_> = products.into_iter().filter(|(_, e)| differs(e)).collect();
     for chunk in products.chunks(ROWS) {
         on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(concat!(
@@ -242,6 +303,7 @@ const COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END), SUM(C
 
 /// Adds one campaign up from the facts; what waits of it is thereby done.
 pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Result<()> {
+    changed(tx, std::iter::once(id.0)).await?;
     for sql in FORGET {
         on!(&mut *tx, |c| sqlx::query(sql).bind(id).execute(&mut *c).await.map(|_| ()))?;
     }

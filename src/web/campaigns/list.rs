@@ -37,7 +37,7 @@ impl ListQuery {
         kept(&[("q", &self.q), ("status", &self.status), ("channel", &self.channel), ("segment", &self.segment)])
     }
     fn sort(&self) -> Sort {
-        Sort::read(self.sort.as_deref(), &["-made", "name", "next"], self.kept())
+        Sort::read(self.sort.as_deref(), &["-made", "name", "next", "sent", "clicks", "revenue"], self.kept())
     }
     fn filter(&self, sort: &Sort) -> ListFilter {
         ListFilter {
@@ -48,6 +48,9 @@ impl ListQuery {
             order: match sort.by {
                 "name" => ListOrder::Name,
                 "next" => ListOrder::Next,
+                "sent" => ListOrder::Sent,
+                "clicks" => ListOrder::Clicked,
+                "revenue" => ListOrder::Earned,
                 _ => ListOrder::Made,
             },
             down: sort.down,
