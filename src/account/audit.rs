@@ -41,6 +41,10 @@ pub struct AuditEntry {
 pub struct AuditFilter {
     pub actor: Option<String>,
     pub action: Option<String>,
+    /// At this time or later.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub until: Option<Timestamp>,
     /// Entries older than this id.
     pub before: Option<i64>,
 }
@@ -69,24 +73,48 @@ pub async fn write(tx: &mut Tx, entry: &NewAudit, now: Timestamp) -> sqlx::Resul
     })
 }
 
+/// Lines are numbered as they are written, within moments of the time that they carry: so many numbers lie at most between the two orders.
+const ASTRAY: i64 = 1_000;
+
+/// The first line of a time or later.
+async fn first_since(db: &Db, at: Timestamp) -> sqlx::Result<Option<i64>> {
+    const SQL: &str = "SELECT id FROM audit_entry WHERE at >= $1 ORDER BY at, id LIMIT 1";
+    read!(*db, |c| sqlx::query_scalar(SQL).bind(at).fetch_optional(c).await)
+}
+
 /// Newest first; `limit` rows.
 pub async fn list(db: &Db, filter: &AuditFilter, limit: i64) -> sqlx::Result<Vec<AuditEntry>> {
-    const SQL: &str = "SELECT id, at, actor, actor_role, action, subject, detail, address FROM audit_entry WHERE id < $1";
-    let before = filter.before.unwrap_or(i64::MAX);
-    let actor = if filter.actor.is_some() { " AND actor = $3" } else { "" };
-    let action = match (&filter.action, &filter.actor) {
-        (None, _) => "",
-        (Some(_), None) => " AND action = $3",
-        (Some(_), Some(_)) => " AND action = $4",
+    // A span of time is a range of the numbers by which the log is walked.
+    let lowest = match filter.from {
+        None => None,
+        Some(from) => match first_since(db, from).await? {
+            Some(id) => Some(id.saturating_sub(ASTRAY)),
+            None => return Ok(Vec::new()),
+        },
     };
-    let text = format!("{SQL}{actor}{action} ORDER BY id DESC LIMIT $2");
-    let binds: Vec<&str> = [filter.actor.as_deref(), filter.action.as_deref()].into_iter().flatten().collect();
+    let beyond = match filter.until {
+        None => None,
+        Some(until) => first_since(db, until).await?.map(|id| id.saturating_add(ASTRAY)),
+    };
+    let before = filter.before.unwrap_or(i64::MAX).min(beyond.unwrap_or(i64::MAX));
     read!(*db, |c| {
-        let mut query = sqlx::query_as::<_, AuditEntry>(sqlx::AssertSqlSafe(text.clone())).bind(before).bind(limit);
-        for bind in &binds {
-            query = query.bind(*bind);
+        let mut q = sqlx::QueryBuilder::new("SELECT id, at, actor, actor_role, action, subject, detail, address FROM audit_entry WHERE id < ");
+        q.push_bind(before);
+        for (id, at, sign) in [(lowest, filter.from, " >= "), (None, filter.until, " < ")] {
+            if let Some(id) = id {
+                q.push(" AND id").push(sign).push_bind(id);
+            }
+            if let Some(at) = at {
+                q.push(" AND at").push(sign).push_bind(at);
+            }
         }
-        query.fetch_all(c).await
+        for (column, text) in [("actor", &filter.actor), ("action", &filter.action)] {
+            if let Some(text) = text {
+                q.push(" AND ").push(column).push(" = ").push_bind(text.clone());
+            }
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        q.build_query_as::<AuditEntry>().persistent(false).fetch_all(c).await
     })
 }
 

@@ -6,6 +6,7 @@ mod api;
 mod consent;
 mod export;
 mod hints;
+mod listing;
 mod model;
 mod profile;
 mod resolve;
@@ -24,13 +25,14 @@ pub use consent::{
 };
 pub use export::{Erased, Export, erase, export};
 pub use hints::attribute_names;
+pub use listing::{PeopleOrder, ordered};
 pub use model::{
     Channel, Consent, Identity, Ids, MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, NewPerson, PeopleError, Person, Trust, bucket_of, email_key,
     strip_nul,
 };
 pub use profile::{bulk_upsert, seen, update_profiles};
 pub use resolve::{Request, Resolved, merge, resolve, resolve_many};
-pub use search::{Found, merged_from, newest, search};
+pub use search::{Found, merged_from, search};
 pub use store::{
     anonymous_of, anonymous_page, changed_after, count, find, find_in, find_many, get, get_many, ids_after, last_change, link_name, list,
     locales,

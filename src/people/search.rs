@@ -165,14 +165,6 @@ async fn rows_of(db: &Db, branch: &Branch, after: &(String, PersonId), limit: us
     })
 }
 
-const NEWEST: &str = "SELECT * FROM person WHERE id < $1 AND erased_at IS NULL ORDER BY id DESC LIMIT $2";
-
-/// The newest people with ids below `before`, the newest first.
-pub async fn newest(db: &Db, before: Option<PersonId>, limit: i64) -> sqlx::Result<Vec<Person>> {
-    let before = before.unwrap_or(PersonId(i64::MAX));
-    read!(*db, |c| sqlx::query_as::<_, Person>(NEWEST).bind(before).bind(limit).fetch_all(c).await)
-}
-
 const MERGED: &str = "SELECT id FROM person WHERE merged_into = $1 ORDER BY id LIMIT 50";
 
 /// Who became part of a person.

@@ -6,6 +6,7 @@ mod campaigns;
 mod catalogue;
 pub mod chart;
 mod creatives;
+mod download;
 pub mod format;
 mod gate;
 mod home;

@@ -40,7 +40,7 @@ pub struct Route {
     /// An actix pattern: `/segments/{id}`.
     pub path: &'static str,
     pub need: Need,
-    /// For what changes something: its name in the audit log, `segment.delete`. `None` for what only reads.
+    /// For what changes something, and for files with people in them: its name in the audit log, `segment.delete`. `None` for what only reads.
     pub action: Option<&'static str>,
     mount: Mount,
 }
@@ -54,6 +54,16 @@ impl Route {
         F::Output: Responder + 'static,
     {
         Self { method: Method::GET, path, need, action: None, mount: Arc::new(move || web::get().to(handler.clone())) }
+    }
+
+    /// A file that reads only, and is worth a line in the audit log: who took which data away.
+    pub fn file<F, Args>(path: &'static str, need: Need, action: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        Self { action: Some(action), ..Self::get(path, need, handler) }
     }
 
     /// A form. The gate has checked origin and CSRF token before the handler runs, and writes the audit line after it succeeded.

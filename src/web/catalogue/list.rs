@@ -1,7 +1,5 @@
 //! The list: found, filtered, ordered, as pictures or as a table, and as CSV.
 
-use actix_web::HttpResponse;
-use actix_web::http::header;
 use actix_web::web::{Data, Query};
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +7,7 @@ use super::{Tile, product_id, with_results};
 use crate::catalog::{self, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
+use crate::web::download;
 use crate::web::page::Shell;
 use crate::web::table::{Choice, PAGE_ROWS, Pager, Sort, kept};
 
@@ -197,52 +196,38 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     shell.render("catalogue/list.html", shell.say("catalogue.title"), &view)
 }
 
-/// Most rows of a download, read in pages.
-const MAX_ROWS: usize = 200_000;
+/// Products that are read at a time.
 const PIECE: i64 = 2_000;
+static COLUMNS: [&str; 12] =
+    ["sku", "title", "brand", "category", "price", "sale_price", "currency", "stock", "available", "url", "findings", "updated_at"];
 
 pub(super) async fn download(platform: Data<Platform>, query: Query<ListQuery>) -> ApiResult {
-    let (sort, order) = query.order();
-    let filter = query.filter();
-    let (mut writer, mut after, mut written) = (csv::Writer::from_writer(Vec::new()), None, 0);
-    let fault = |e: csv::Error| ApiError::internal(e);
-    let head =
-        ["sku", "title", "brand", "category", "price", "sale_price", "currency", "stock", "available", "url", "findings", "updated_at"];
-    writer.write_record(head).map_err(fault)?;
-    while written < MAX_ROWS {
-        let some = catalog::browse(&platform.db, &filter, order, sort.down, after, PIECE).await?;
-        let Some(last) = some.last() else { break };
-        after = Some(last.id);
-        written += some.len();
-        let done = some.len() < PIECE as usize;
-        for row in some {
-            writer.write_record(record(&row)).map_err(fault)?;
+    let query = query.into_inner();
+    let ((sort, order), filter) = (query.order(), query.filter());
+    let (platform, down) = (platform.into_inner(), sort.down);
+    Ok(download::pieces("catalogue.csv", &COLUMNS, None, move |after| {
+        let (platform, filter) = (platform.clone(), filter.clone());
+        async move {
+            let some = catalog::browse(&platform.db, &filter, order, down, after, PIECE).await?;
+            let more = (some.len() == PIECE as usize).then(|| some.last().map(|last| Some(last.id))).flatten();
+            Ok((some.iter().map(record).collect(), more))
         }
-        if done {
-            break;
-        }
-    }
-    let bytes = writer.into_inner().map_err(|e| ApiError::internal(anyhow::anyhow!("{e}")))?;
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"catalogue.csv\""))
-        .body(bytes))
+    }))
 }
 
-fn record(row: &ProductRow) -> [String; 12] {
-    let safe = crate::web::table::formula_safe;
+fn record(row: &ProductRow) -> Vec<String> {
     let findings: Vec<&str> = row.findings().into_iter().map(ProductFinding::name).collect();
-    [
-        safe(&row.sku),
-        safe(&row.title),
-        safe(row.brand.as_deref().unwrap_or_default()),
-        safe(&row.category_path),
+    vec![
+        row.sku.clone(),
+        row.title.clone(),
+        row.brand.clone().unwrap_or_default(),
+        row.category_path.clone(),
         row.price.decimal(),
         row.sale_price.map(|m| m.decimal()).unwrap_or_default(),
         row.price.currency.code().to_owned(),
         row.stock.map(|n| n.to_string()).unwrap_or_default(),
         row.available.to_string(),
-        safe(row.url.as_deref().unwrap_or_default()),
+        row.url.clone().unwrap_or_default(),
         findings.join(" "),
         row.updated_at.to_string(),
     ]

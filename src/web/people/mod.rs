@@ -18,9 +18,10 @@ pub(super) fn routes() -> Vec<Route> {
     let (see, plan) = (Need::May(Permission::SeePeople), Need::May(Permission::Plan));
     vec![
         Route::get("/people", see, list::page),
+        Route::file("/people/download", see, "people.download", list::download),
         Route::get("/people/{id}", see, one::page),
         Route::get("/people/{id}/part/choice", see, choice::part),
-        Route::get("/people/{id}/export.json", see, act::export),
+        Route::file("/people/{id}/export.json", see, "person.export", act::export),
         Route::post("/people/{id}/consent", plan, "person.consent", act::consent),
         Route::get("/people/{id}/release", plan, act::ask_release),
         Route::post("/people/{id}/release", plan, "person.release", act::release),

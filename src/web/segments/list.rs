@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 
-use actix_web::HttpResponse;
 use actix_web::web::{Data, Path, Query};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +12,7 @@ use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::SegmentId;
 use crate::platform::{Db, Platform};
 use crate::web::chart;
+use crate::web::download;
 use crate::web::page::{Confirm, Shell};
 use crate::web::table::{PAGE_ROWS, Pager, Sort, kept};
 
@@ -92,9 +92,9 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
         None => 0,
     };
     let mut page: Vec<Overview> = all.into_iter().skip(from).take(PAGE_ROWS as usize + 1).collect();
+    let download = format!("/segments.csv?{keep}");
     let pager = Pager::cut(&mut page, query.after.as_deref(), keep, |s| s.id.to_string());
     let rows = rows(&shell, &platform.db, page).await?;
-    let download = format!("/segments.csv?{}", kept(&[("q", &query.q)]));
     let view = ListView { rows, pager, sort, q: query.q, download, fresh };
     shell.render("segments/list.html", shell.say("segments.title"), &view)
 }
@@ -141,29 +141,13 @@ fn by_day(shell: &Shell, curve: &[SizePoint]) -> Vec<f64> {
     if days.len() > 1 { days.into_iter().map(|d| d.1).collect() } else { curve.iter().map(|p| p.size as f64).collect() }
 }
 
-/// A text that no spreadsheet runs.
-pub(in crate::web) fn harmless(text: &str) -> String {
-    let risky = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    if risky { format!("'{text}") } else { text.to_owned() }
-}
-
-/// A file of comma-separated values.
-pub(in crate::web) fn csv_file(name: &str, body: Vec<u8>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header(("Content-Disposition", format!("attachment; filename=\"{name}\"")))
-        .body(body)
-}
-
 pub(super) async fn csv(shell: Shell, platform: Data<Platform>, query: Query<ListQuery>) -> ApiResult {
-    let sort = Sort::read(None, &COLUMNS, String::new());
+    let sort = Sort::read(query.sort.as_deref(), &COLUMNS, String::new());
     let all = found(&platform.db, &query.q, &sort).await?;
     let ids: Vec<SegmentId> = all.iter().map(|s| s.id).collect();
     let names = super::build::segment_names(&platform.db).await?;
     let teller = super::build::teller(&shell, &names);
-    let mut out = csv::Writer::from_writer(Vec::new());
-    let fault = |e: csv::Error| ApiError::internal(e);
-    out.write_record(["id", "key", "name", "size", "taken_at", "rule", "campaigns"]).map_err(fault)?;
+    let mut rows = Vec::new();
     for part in ids.chunks(200) {
         let uses = campaign::using(&platform.db, part).await?;
         for id in part {
@@ -172,12 +156,10 @@ pub(super) async fn csv(shell: Shell, platform: Data<Platform>, query: Query<Lis
             let used = uses.get(id).map(|u| u.iter().map(|c| c.id.to_string()).collect::<Vec<_>>().join(" ")).unwrap_or_default();
             let size = row.size.map(|n| n.to_string()).unwrap_or_default();
             let taken = row.taken_at.map(|t| t.to_string()).unwrap_or_default();
-            let cells = [id.to_string(), row.key.clone(), harmless(&row.name), size, taken, harmless(&rule), used];
-            out.write_record(cells).map_err(fault)?;
+            rows.push(vec![id.to_string(), row.key.clone(), row.name.clone(), size, taken, rule, used]);
         }
     }
-    let body = out.into_inner().map_err(|e| ApiError::internal(e.into_error()))?;
-    Ok(csv_file("segments.csv", body))
+    download::whole("segments.csv", &["id", "key", "name", "size", "taken_at", "rule", "campaigns"], &rows)
 }
 
 /// Who uses a segment, in words; empty where nobody does.

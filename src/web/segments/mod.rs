@@ -31,7 +31,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/segments/{id}/edit", plan, build::edit),
         Route::get("/segments/{id}/part/size", see, one::size),
         Route::post("/segments/{id}/refresh", plan, "segment.refresh", one::refresh),
-        Route::get("/segments/{id}/members.csv", people, one::members),
+        Route::file("/segments/{id}/members.csv", people, "segment.download", one::members),
         Route::get("/segments/{id}/delete", plan, list::ask_delete),
         Route::post("/segments/{id}/delete", plan, "segment.delete", list::delete),
     ]

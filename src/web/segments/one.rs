@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use actix_web::HttpResponse;
-use actix_web::web::{Bytes, Data, Path, Query};
+use actix_web::web::{Data, Path, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::list::harmless;
 use super::{venn, words_of};
 use crate::account::Permission;
 use crate::audience::{self, SamplePerson, Segment, SizePoint, Walk};
@@ -18,6 +16,7 @@ use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{PersonId, SegmentId};
 use crate::platform::queue::{NewRun, enqueue};
 use crate::platform::{Db, Platform};
+use crate::web::download;
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
 use crate::web::page::Shell;
 use crate::web::table::Choice;
@@ -241,12 +240,12 @@ pub(super) async fn refresh(shell: Shell, platform: Data<Platform>, path: Path<S
     Ok(shell.redirect_saying(&to, "info", shell.say("segments.refreshing")))
 }
 
-const MEMBER_COLUMNS: [&str; 9] =
+static MEMBER_COLUMNS: [&str; 9] =
     ["id", "external_id", "email", "first_name", "last_name", "country", "locale", "email_consent", "last_seen_at"];
 
-fn member(person: &Person) -> [String; 9] {
-    let text = |t: &Option<String>| harmless(t.as_deref().unwrap_or_default());
-    [
+fn member(person: &Person) -> Vec<String> {
+    let text = |t: &Option<String>| t.clone().unwrap_or_default();
+    vec![
         person.id.to_string(),
         text(&person.external_id),
         text(&person.email),
@@ -259,48 +258,16 @@ fn member(person: &Person) -> [String; 9] {
     ]
 }
 
-/// A file of members while it is written.
-struct Members {
-    db: Db,
-    walk: Walk,
-    begun: bool,
-}
-
-impl Members {
-    /// The next piece; the first carries the head.
-    async fn piece(&mut self) -> anyhow::Result<Option<Vec<u8>>> {
-        let ids = self.walk.next(MEMBERS_AT_ONCE).await?;
-        if ids.is_empty() && self.begun {
-            return Ok(None);
-        }
-        let found = people::get_many(&self.db, &ids).await?;
-        let mut out = csv::Writer::from_writer(Vec::new());
-        if !std::mem::replace(&mut self.begun, true) {
-            out.write_record(MEMBER_COLUMNS)?;
-        }
-        for person in ids.iter().filter_map(|id| found.get(id)) {
-            out.write_record(member(person))?;
-        }
-        Ok(Some(out.into_inner().map_err(csv::IntoInnerError::into_error)?))
-    }
-}
-
 /// Everybody who is in it now, as a file that is written while it is read.
 pub(super) async fn members(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
     let segment = audience::find(&platform.db, &path).await?;
     let walk = audience::walk(&platform.db, segment.id, shell.reader().now).await?;
-    let file = Members { db: platform.db.clone(), walk, begun: false };
-    let stream = futures::stream::try_unfold(file, |mut file| async move {
-        match file.piece().await {
-            Ok(piece) => Ok(piece.map(|bytes| (Bytes::from(bytes), file))),
-            Err(error) => {
-                tracing::error!(%error, "a file of members broke off");
-                Err(actix_web::error::ErrorInternalServerError("the file broke off"))
-            }
-        }
-    });
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header(("Content-Disposition", format!("attachment; filename=\"{}.csv\"", segment.key)))
-        .streaming(stream))
+    shell.note(segment.id.to_string(), segment.name.clone());
+    let start = (platform.db.clone(), walk);
+    Ok(download::pieces(&format!("{}.csv", segment.key), &MEMBER_COLUMNS, start, |(db, mut walk): (Db, Walk)| async move {
+        let ids = walk.next(MEMBERS_AT_ONCE).await?;
+        let found = people::get_many(&db, &ids).await?;
+        let rows = ids.iter().filter_map(|id| found.get(id)).map(member).collect();
+        Ok((rows, (!ids.is_empty()).then_some((db, walk))))
+    }))
 }

@@ -1,20 +1,19 @@
 //! Settings → Audit log: who did what, when, in which role. Newest first, by keyset.
 
-use actix_web::HttpResponse;
-use actix_web::http::header;
 use actix_web::web::{Data, Query};
 use serde::{Deserialize, Serialize};
 
 use super::{Need, Route, Tab, tabs};
 use crate::account::{AuditEntry, AuditFilter, Permission, audit};
-use crate::platform::Platform;
+use crate::platform::{Platform, Timestamp};
 use crate::platform::http::ApiResult;
+use crate::web::download;
 use crate::web::page::Shell;
-use crate::web::table::{Choice, PAGE_ROWS, Pager, after_number, formula_safe, kept};
+use crate::web::table::{Choice, PAGE_ROWS, Pager, after_number, kept};
 
 pub(super) fn routes() -> Vec<Route> {
     let need = Need::May(Permission::Administer);
-    vec![Route::get("/settings/audit", need, page), Route::get("/settings/audit.csv", need, download)]
+    vec![Route::get("/settings/audit", need, page), Route::file("/settings/audit.csv", need, "audit.download", download)]
 }
 
 #[derive(Default, Deserialize)]
@@ -22,6 +21,9 @@ pub(super) fn routes() -> Vec<Route> {
 struct AuditQuery {
     actor: String,
     action: String,
+    /// Days of the viewer's zone, both included.
+    from: String,
+    to: String,
     after: Option<String>,
 }
 
@@ -33,26 +35,40 @@ struct AuditView {
     actions: Vec<Choice>,
     actor: String,
     action: String,
+    from: String,
+    to: String,
     filtered: bool,
     download: String,
 }
 
 impl AuditQuery {
-    fn filter(&self) -> ApiResult<AuditFilter> {
+    fn filter(&self, shell: &Shell) -> ApiResult<AuditFilter> {
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
-        Ok(AuditFilter { actor: given(&self.actor), action: given(&self.action), before: after_number(self.after.as_deref())? })
+        // What is no day does not narrow.
+        let day = |text: &str| text.trim().parse::<chrono::NaiveDate>().ok();
+        let zone = shell.reader().zone;
+        Ok(AuditFilter {
+            actor: given(&self.actor),
+            action: given(&self.action),
+            from: day(&self.from).map(|d| Timestamp::from_date(d, zone)),
+            until: day(&self.to).and_then(|d| d.succ_opt()).map(|d| Timestamp::from_date(d, zone)),
+            before: after_number(self.after.as_deref())?,
+        })
+    }
+    fn kept(&self) -> String {
+        kept(&[("actor", &self.actor), ("action", &self.action), ("from", &self.from), ("to", &self.to)])
     }
 }
 
 async fn page(shell: Shell, platform: Data<Platform>, query: Query<AuditQuery>) -> ApiResult {
-    let mut rows = audit::list(&platform.db, &query.filter()?, PAGE_ROWS + 1).await?;
+    let mut rows = audit::list(&platform.db, &query.filter(&shell)?, PAGE_ROWS + 1).await?;
     let query = query.into_inner();
-    let kept = kept(&[("actor", &query.actor), ("action", &query.action)]);
+    let kept = query.kept();
+    let filtered = !kept.is_empty();
     let download = format!("/settings/audit.csv?{kept}");
     let pager = Pager::cut(&mut rows, query.after.as_deref(), kept, |r| r.id.to_string());
     let mut actions = vec![Choice::new("", shell.say("audit.any"))];
     actions.extend(audit::actions(&platform.db).await?.into_iter().map(|a| Choice::new(a.clone(), a)));
-    let filtered = !query.actor.is_empty() || !query.action.is_empty();
     let view = AuditView {
         tabs: tabs(&shell, "/settings/audit"),
         rows,
@@ -60,28 +76,31 @@ async fn page(shell: Shell, platform: Data<Platform>, query: Query<AuditQuery>) 
         actions,
         actor: query.actor,
         action: query.action,
+        from: query.from,
+        to: query.to,
         filtered,
         download,
     };
     shell.render("settings/audit.html", shell.say("settings.audit"), &view)
 }
 
-/// Most rows of a download; the filter narrows it.
-const MAX_ROWS: i64 = 100_000;
+static COLUMNS: [&str; 8] = ["id", "at", "actor", "role", "action", "subject", "detail", "address"];
 
-async fn download(platform: Data<Platform>, query: Query<AuditQuery>) -> ApiResult {
-    let rows = audit::list(&platform.db, &query.filter()?, MAX_ROWS).await?;
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let fault = |e: csv::Error| crate::platform::http::ApiError::internal(e);
-    writer.write_record(["id", "at", "actor", "role", "action", "subject", "detail", "address"]).map_err(fault)?;
-    for r in rows {
-        let (id, at) = (r.id.to_string(), r.at.to_string());
-        let cells = [&r.actor, &r.actor_role, &r.action, &r.subject, &r.detail, &r.address].map(|c| formula_safe(c));
-        writer.write_record([&id, &at].into_iter().chain(cells.iter())).map_err(fault)?;
-    }
-    let bytes = writer.into_inner().map_err(|e| crate::platform::http::ApiError::internal(anyhow::anyhow!("{e}")))?;
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"audit.csv\""))
-        .body(bytes))
+/// The whole log, as it is narrowed.
+async fn download(shell: Shell, platform: Data<Platform>, query: Query<AuditQuery>) -> ApiResult {
+    let filter = AuditFilter { before: None, ..query.filter(&shell)? };
+    shell.note("/settings/audit", query.kept());
+    let platform = platform.into_inner();
+    Ok(download::pieces("audit.csv", &COLUMNS, None, move |before| {
+        let (platform, filter) = (platform.clone(), AuditFilter { before, ..filter.clone() });
+        async move {
+            let found = audit::list(&platform.db, &filter, download::PIECE).await?;
+            let more = (found.len() == download::PIECE as usize).then(|| found.last().map(|last| Some(last.id))).flatten();
+            let row = |r: &AuditEntry| {
+                let texts = [&r.actor, &r.actor_role, &r.action, &r.subject, &r.detail, &r.address];
+                [r.id.to_string(), r.at.to_string()].into_iter().chain(texts.into_iter().cloned()).collect()
+            };
+            Ok((found.iter().map(row).collect(), more))
+        }
+    }))
 }
