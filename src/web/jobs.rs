@@ -4,6 +4,7 @@ use actix_web::web::{Data, Path, Query};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::download;
 use super::page::Shell;
 use super::route::{Need, Route};
 use super::table::{PAGE_ROWS, Pager, after_number, kept};
@@ -21,6 +22,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::get("/jobs", see, list),
         Route::get("/jobs/part/running", see, running),
         Route::get("/jobs/runs", see, runs),
+        Route::get("/jobs/runs/download", see, runs_file),
         Route::get("/jobs/{name}", see, one),
         Route::post("/jobs/{name}/run", Need::May(Permission::Plan), "job.run", run_now),
     ]
@@ -194,6 +196,18 @@ struct RunsView {
     status: String,
     jobs: Vec<super::table::Choice>,
     statuses: Vec<super::table::Choice>,
+    download: String,
+}
+
+impl RunsQuery {
+    fn filter(&self) -> ApiResult<RunFilter<'_>> {
+        let status = STATUSES.into_iter().find(|s| *s == self.status);
+        let job = (!self.job.is_empty()).then_some(self.job.as_str());
+        Ok(RunFilter { job, status, before: after_number(self.after.as_deref())?, since: None })
+    }
+    fn kept(&self) -> String {
+        kept(&[("job", &self.job), ("status", &self.status)])
+    }
 }
 
 const STATUSES: [&str; 4] = ["queued", "running", "done", "failed"];
@@ -201,20 +215,53 @@ const STATUSES: [&str; 4] = ["queued", "running", "done", "failed"];
 async fn runs(shell: Shell, platform: Data<Platform>, query: Query<RunsQuery>) -> ApiResult {
     use super::table::Choice;
     let query = query.into_inner();
-    let status = STATUSES.into_iter().find(|s| *s == query.status);
-    let job = (!query.job.is_empty()).then_some(query.job.as_str());
-    let filter = RunFilter { job, status, before: after_number(query.after.as_deref())?, since: None };
-    let mut found = queue::runs(&platform.db, &filter, PAGE_ROWS + 1).await?;
-    let pager =
-        Pager::cut(&mut found, query.after.as_deref(), kept(&[("job", &query.job), ("status", &query.status)]), |r| r.id.0.to_string());
+    let mut found = queue::runs(&platform.db, &query.filter()?, PAGE_ROWS + 1).await?;
+    let download = format!("/jobs/runs/download?{}", query.kept());
+    let pager = Pager::cut(&mut found, query.after.as_deref(), query.kept(), |r| r.id.0.to_string());
     let (now, open) = (shell.reader().now, shell.may(Permission::Plan));
     let rows = found.into_iter().map(|r| row(r, now, open)).collect();
     let any = || Choice::new("", shell.say("jobs.any"));
     let jobs = std::iter::once(any()).chain(queue::plans().keys().map(|n| Choice::new(n.clone(), n.clone()))).collect();
     let statuses =
         std::iter::once(any()).chain(STATUSES.into_iter().map(|s| Choice::new(s, shell.say(&format!("run.status.{s}"))))).collect();
-    let view = RunsView { rows, pager, job: query.job, status: query.status, jobs, statuses };
+    let view = RunsView { rows, pager, job: query.job, status: query.status, jobs, statuses, download };
     shell.render("jobs/runs.html", shell.say("jobs.runs"), &view)
+}
+
+static RUN_HEAD: [&str; 10] =
+    ["id", "job", "state", "scheduled_at", "started_at", "finished_at", "attempts", "done", "total", "error"];
+
+/// All runs that are asked for, newest first.
+async fn runs_file(shell: Shell, platform: Data<Platform>, query: Query<RunsQuery>) -> ApiResult {
+    let query = query.into_inner();
+    query.filter()?;
+    let (platform, open) = (platform.into_inner(), shell.may(Permission::Plan));
+    let query = std::rc::Rc::new(RunsQuery { after: None, ..query });
+    Ok(download::pieces("runs.csv", &RUN_HEAD, None, move |before: Option<i64>| {
+        let (platform, query) = (platform.clone(), query.clone());
+        async move {
+            let filter = RunFilter { before, ..query.filter().unwrap_or_default() };
+            let found = queue::runs(&platform.db, &filter, download::PIECE).await?;
+            let more = found.last().filter(|_| found.len() == download::PIECE as usize).map(|r| Some(r.id.0));
+            let time = |t: Option<Timestamp>| t.map(|t| t.to_string()).unwrap_or_default();
+            let rows = found.iter().map(|r| {
+                vec![
+                    r.id.to_string(),
+                    r.job.clone(),
+                    r.status.clone(),
+                    r.scheduled_at.to_string(),
+                    time(r.started_at),
+                    time(r.finished_at),
+                    r.attempts.to_string(),
+                    r.progress_done.to_string(),
+                    r.progress_total.to_string(),
+                    // An error may quote what it choked on.
+                    r.error.clone().filter(|_| open).unwrap_or_default(),
+                ]
+            });
+            Ok((rows.collect(), more))
+        }
+    }))
 }
 
 #[derive(Serialize)]

@@ -52,6 +52,17 @@ impl Pager {
     }
 }
 
+impl Pager {
+    /// A page of rows that are all there already, in order: those behind the one named; where it is gone, the list begins anew.
+    pub fn within<T>(all: Vec<T>, after: Option<&str>, query: String, key: impl Fn(&T) -> String) -> (Vec<T>, Self) {
+        let after = after.filter(|a| !a.is_empty());
+        let from = after.and_then(|a| all.iter().position(|row| key(row) == a)).map_or(0, |at| at + 1);
+        let mut rows: Vec<T> = all.into_iter().skip(from).take(PAGE_ROWS as usize + 1).collect();
+        let pager = Self::cut(&mut rows, if from > 0 { after } else { None }, query, key);
+        (rows, pager)
+    }
+}
+
 fn encode(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -1,4 +1,4 @@
-//! Line items: a table with budget bars, one with its curve, and the form behind both.
+//! Line items: a row with its budget bar, one with its curve, and the form behind both.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use actix_web::web::{Bytes, Data, Path, Query};
 use serde::{Deserialize, Serialize};
 
 use super::places::segments;
-use super::{Rates, Tab, TargetingForm, Typed, currency, major, minor, rates, tabs};
+use super::{Rates, TargetingForm, Typed, currency, major, minor, rates};
 use crate::adserver::{
     self, AdServer, BudgetKind, Chooser, Figures, ItemError, ItemStatus, LineItem, NewLineItem, Pacing, PriceKind, Targeting, Tier,
 };
@@ -18,7 +18,7 @@ use crate::platform::{Db, Money, Platform, Timestamp};
 use crate::touches::TouchChannel;
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
 use crate::web::page::{Confirm, Shell};
-use crate::web::table::{Choice, PAGE_ROWS, Pager, TableQuery, after_number};
+use crate::web::table::Choice;
 
 /// Campaigns that a form offers.
 const CAMPAIGNS: i64 = 200;
@@ -26,19 +26,50 @@ const CAMPAIGNS: i64 = 200;
 /// A line item as a row shows it.
 #[derive(Serialize)]
 pub(super) struct ItemLine {
+    #[serde(skip)]
+    pub number: i64,
     id: String,
-    name: String,
-    campaign: String,
+    pub name: String,
+    pub campaign: String,
     campaign_id: String,
-    placement: String,
+    pub placement: String,
     tier: &'static str,
-    state: &'static str,
+    pub state: &'static str,
     tone: &'static str,
     budget: Option<Budgeted>,
     price: Option<Price>,
-    ends_at: Option<Timestamp>,
+    pub ends_at: Option<Timestamp>,
     pacing: &'static str,
-    rates: Rates,
+    pub rates: Rates,
+}
+
+impl ItemLine {
+    /// The share of the budget that is used.
+    pub fn used(&self) -> Option<f64> {
+        self.budget.as_ref().map(|b| b.share)
+    }
+    /// A row of the file of line items.
+    pub fn record(&self, currency: crate::platform::Currency) -> Vec<String> {
+        let (budget, price) = (self.budget.as_ref(), self.price.as_ref());
+        let amount = |b: &Budgeted, n: i64| if b.kind == "money" { Money::new(n, currency).decimal() } else { n.to_string() };
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.campaign.clone(),
+            self.placement.clone(),
+            self.tier.to_owned(),
+            self.state.to_owned(),
+            budget.map(|b| b.kind.to_owned()).unwrap_or_default(),
+            budget.map(|b| amount(b, b.amounts.0)).unwrap_or_default(),
+            budget.map(|b| amount(b, b.amounts.1)).unwrap_or_default(),
+            price.map(|p| p.kind.to_owned()).unwrap_or_default(),
+            price.map(|p| p.money.decimal()).unwrap_or_default(),
+            currency.code().to_owned(),
+            self.rates.shown.to_string(),
+            self.rates.clicks.to_string(),
+            self.ends_at.map(|t| t.to_string()).unwrap_or_default(),
+        ]
+    }
 }
 
 /// A budget and what is used of it.
@@ -51,6 +82,9 @@ struct Budgeted {
     /// 0 to 1.
     share: f64,
     percent: i64,
+    /// Used and whole, as numbers.
+    #[serde(skip)]
+    amounts: (i64, i64),
 }
 
 #[derive(Serialize)]
@@ -77,6 +111,7 @@ fn budgeted(shell: &Shell, item: &LineItem, f: &Figures) -> Option<Budgeted> {
         whole: say(item.budget),
         share,
         percent: (share * 100.0).clamp(0.0, 100.0) as i64,
+        amounts: (used, item.budget),
     })
 }
 
@@ -109,6 +144,7 @@ pub(super) async fn lines(shell: &Shell, db: &Db, items: Vec<LineItem>) -> ApiRe
         let budget = budgeted(shell, &item, &f);
         let (state, tone) = state(&item, campaign, budget.as_ref(), now);
         ItemLine {
+            number: item.id.0,
             id: item.id.to_string(),
             campaign: campaign.map(|c| c.name.clone()).unwrap_or_default(),
             campaign_id: item.campaign_id.to_string(),
@@ -145,25 +181,6 @@ pub(super) async fn rules(shell: &Shell, db: &Db, t: &Targeting) -> ApiResult<Ve
         ("targeting.hours", form.hours),
     ];
     Ok(all.into_iter().filter(|(_, text)| !text.is_empty()).collect())
-}
-
-#[derive(Serialize)]
-struct ListView {
-    tabs: Vec<Tab>,
-    rows: Vec<ItemLine>,
-    pager: Pager,
-    /// There is somewhere to put one.
-    ready: bool,
-}
-
-pub(super) async fn list(shell: Shell, platform: Data<Platform>, query: Query<TableQuery>) -> ApiResult {
-    let db = &platform.db;
-    let after = after_number(query.after.as_deref())?.unwrap_or(0);
-    let mut items = adserver::line_items(db, LineItemId(after), PAGE_ROWS + 1).await?;
-    let pager = Pager::cut(&mut items, query.after.as_deref(), String::new(), |i| i.id.0.to_string());
-    let ready = !adserver::placements_page(db, "", 1).await?.is_empty();
-    let view = ListView { tabs: tabs(&shell, "/placements/items"), rows: lines(&shell, db, items).await?, pager, ready };
-    shell.render("placements/items.html", shell.say("placements.tab_items"), &view)
 }
 
 #[derive(Serialize)]

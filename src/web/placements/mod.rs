@@ -1,6 +1,7 @@
 //! Placements: how full they are, why they are not, what they earn; line items with budget and pace; the tag; and a decision tester.
 
 mod items;
+mod list;
 mod places;
 mod tester;
 
@@ -17,7 +18,8 @@ use crate::platform::{Currency, Money};
 pub(super) fn routes() -> Vec<Route> {
     let (see, plan, configure) = (Need::May(Permission::See), Need::May(Permission::Plan), Need::May(Permission::Configure));
     vec![
-        Route::get("/placements", see, places::list),
+        Route::get("/placements", see, list::places_page),
+        Route::get("/placements/download", see, list::places_file),
         Route::get("/placements/new", configure, places::new),
         Route::post("/placements/new", configure, "placement.create", places::create),
         Route::get("/placements/at/{key}", see, places::one),
@@ -25,7 +27,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/placements/at/{key}/edit", configure, "placement.update", places::update),
         Route::post("/placements/at/{key}/pause", configure, "placement.pause", places::pause),
         Route::post("/placements/at/{key}/resume", configure, "placement.resume", places::resume),
-        Route::get("/placements/items", see, items::list),
+        Route::get("/placements/items", see, list::items_page),
+        Route::get("/placements/items/download", see, list::items_file),
         Route::get("/placements/items/new", plan, items::new),
         Route::post("/placements/items/new", plan, "line_item.create", items::create),
         Route::get("/placements/items/{id}", see, items::one),

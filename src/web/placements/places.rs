@@ -1,11 +1,11 @@
-//! The placements: a table by fill and earnings, one with its reasons, its curve, its line items and its tag, and the form behind both.
+//! The placements: one with its reasons, its curve, its line items and its tag, and the form behind both.
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Bytes, Data, Path, Query};
+use actix_web::web::{Bytes, Data, Path};
 use serde::Serialize;
 
 use super::items::{self, ItemLine};
-use super::{Rates, Tab, TargetingForm, Typed, currency, major, minor, rates, tabs};
+use super::{Rates, TargetingForm, Typed, currency, major, minor, rates};
 use crate::adserver::{self, AdServer, Hours, NewPlacement, Placement, PlacementError};
 use crate::audience;
 use crate::creative::Format;
@@ -17,78 +17,10 @@ use crate::platform::{Db, Timestamp};
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
 use crate::web::format;
 use crate::web::page::Shell;
-use crate::web::table::{Choice, PAGE_ROWS, Pager, TableQuery};
+use crate::web::table::{Choice, PAGE_ROWS};
 
-/// Days that the figures of the table are about.
+/// Days that the figures are about.
 const DAYS: i64 = 7;
-
-#[derive(Serialize)]
-struct PlaceRow {
-    key: String,
-    name: String,
-    size: String,
-    site: String,
-    paused: bool,
-    exchange: bool,
-    requests: i64,
-    fill: Option<f64>,
-    reason: Option<String>,
-    rates: Rates,
-}
-
-#[derive(Serialize)]
-struct ListView {
-    tabs: Vec<Tab>,
-    rows: Vec<PlaceRow>,
-    pager: Pager,
-    requests: i64,
-    fill: Option<f64>,
-    rates: Rates,
-    days: i64,
-}
-
-pub(super) async fn list(shell: Shell, platform: Data<Platform>, query: Query<TableQuery>) -> ApiResult {
-    let after = query.after.clone().unwrap_or_default();
-    let mut places = adserver::placements_page(&platform.db, &after, PAGE_ROWS + 1).await?;
-    let pager = Pager::cut(&mut places, Some(after.as_str()), String::new(), |p| p.key.clone());
-    let ids: Vec<_> = places.iter().map(|p| p.id).collect();
-    let mut figures = adserver::of_placements(&platform.db, &ids, Hours::last_days(shell.reader().now, DAYS)).await?;
-    let (mut requests, mut filled, mut all) = (0, 0, adserver::Figures::default());
-    let rows = places
-        .into_iter()
-        .map(|p| {
-            let f = figures.remove(&p.id).unwrap_or_default();
-            requests += f.requests;
-            filled += f.filled;
-            all.shown += f.figures.shown;
-            all.viewable += f.figures.viewable;
-            all.clicks += f.figures.clicks;
-            all.cost_micro += f.figures.cost_micro;
-            PlaceRow {
-                size: format!("{}×{}", p.width, p.height),
-                key: p.key,
-                name: p.name,
-                site: p.site,
-                paused: p.paused,
-                exchange: p.exchange,
-                requests: f.requests,
-                fill: share(f.filled, f.requests),
-                reason: f.reasons.first().map(|(reason, _)| reason.clone()),
-                rates: rates(&shell, &f.figures),
-            }
-        })
-        .collect();
-    let view = ListView {
-        tabs: tabs(&shell, "/placements"),
-        rows,
-        pager,
-        requests,
-        fill: share(filled, requests),
-        rates: rates(&shell, &all),
-        days: DAYS,
-    };
-    shell.render("placements/list.html", shell.say("placements.title"), &view)
-}
 
 fn share(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)

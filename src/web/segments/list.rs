@@ -14,7 +14,7 @@ use crate::platform::{Db, Platform};
 use crate::web::chart;
 use crate::web::download;
 use crate::web::page::{Confirm, Shell};
-use crate::web::table::{PAGE_ROWS, Pager, Sort, kept};
+use crate::web::table::{Pager, Sort, kept};
 
 /// How far back the change of size looks.
 const CURVE_DAYS: i64 = 28;
@@ -86,14 +86,8 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     let sort = Sort::read(query.sort.as_deref(), &COLUMNS, kept(&[("q", &query.q)]));
     let all = found(&platform.db, &query.q, &sort).await?;
     let fresh = all.is_empty() && query.q.trim().is_empty();
-    // The keyset is the last segment shown; where it is gone, the list begins anew.
-    let from = match query.after.as_deref().filter(|a| !a.is_empty()) {
-        Some(after) => all.iter().position(|s| s.id.to_string() == after).map_or(0, |at| at + 1),
-        None => 0,
-    };
-    let mut page: Vec<Overview> = all.into_iter().skip(from).take(PAGE_ROWS as usize + 1).collect();
     let download = format!("/segments.csv?{keep}");
-    let pager = Pager::cut(&mut page, query.after.as_deref(), keep, |s| s.id.to_string());
+    let (page, pager) = Pager::within(all, query.after.as_deref(), keep, |s| s.id.to_string());
     let rows = rows(&shell, &platform.db, page).await?;
     let view = ListView { rows, pager, sort, q: query.q, download, fresh };
     shell.render("segments/list.html", shell.say("segments.title"), &view)

@@ -1,7 +1,7 @@
 //! Settings → Users: invite, change a role, lock out, let in, send a new link.
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Form, Path};
+use actix_web::web::{Form, Path, Query};
 use serde::{Deserialize, Serialize};
 
 use super::{Need, Route, Tab, tabs};
@@ -10,12 +10,14 @@ use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::UserId;
 use crate::web::account::{form_status, ours, send_link};
 use crate::web::page::{Confirm, Shell};
-use crate::web::table::Choice;
+use crate::web::download;
+use crate::web::table::{Choice, Sort, TableQuery};
 
 pub(super) fn routes() -> Vec<Route> {
     let need = Need::May(Permission::Administer);
     vec![
         Route::get("/settings/users", need, list),
+        Route::file("/settings/users/download", need, "user.download", file),
         Route::post("/settings/users", need, "user.invite", invite),
         Route::get("/settings/users/{id}", need, edit),
         Route::post("/settings/users/{id}/role", need, "user.role", role),
@@ -38,6 +40,8 @@ struct UsersView {
     role: String,
     error: Option<String>,
     field: &'static str,
+    /// Of the table; absent where a form comes back with an error.
+    sort: Option<Sort>,
     /// A link that was not mailed: the admin hands it over.
     link: Option<Link>,
 }
@@ -64,14 +68,48 @@ fn roles(shell: &Shell) -> Vec<Choice> {
         .collect()
 }
 
-async fn users_view(shell: &Shell) -> ApiResult<UsersView> {
-    let users = shell.ui().accounts.list().await?;
-    Ok(UsersView { tabs: tabs(shell, "/settings/users"), users, roles: roles(shell), role: "marketer".into(), ..UsersView::default() })
+/// Users in the order asked for. They are few, so this happens here.
+async fn ordered(shell: &Shell, asked: Option<&str>) -> ApiResult<(Vec<User>, Sort)> {
+    let sort = Sort::read(asked, &["name", "role", "made", "seen"], String::new());
+    let mut users = shell.ui().accounts.list().await?;
+    users.sort_by(|a, b| {
+        let first = match sort.by {
+            "role" => a.role.name().cmp(b.role.name()),
+            "made" => a.created_at.cmp(&b.created_at),
+            "seen" => a.last_seen_at.cmp(&b.last_seen_at),
+            _ => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
+        };
+        let order = first.then_with(|| a.email.cmp(&b.email));
+        if sort.down { order.reverse() } else { order }
+    });
+    Ok((users, sort))
 }
 
-async fn list(shell: Shell) -> ApiResult {
-    let view = users_view(&shell).await?;
+async fn users_view(shell: &Shell, asked: Option<&str>) -> ApiResult<UsersView> {
+    let (users, sort) = ordered(shell, asked).await?;
+    let sort = Some(sort);
+    Ok(UsersView { tabs: tabs(shell, "/settings/users"), users, sort, roles: roles(shell), role: "marketer".into(), ..UsersView::default() })
+}
+
+async fn list(shell: Shell, query: Query<TableQuery>) -> ApiResult {
+    let view = users_view(&shell, query.sort.as_deref()).await?;
     shell.render("settings/users.html", shell.say("settings.users"), &view)
+}
+
+/// Who may do what, for a review of it.
+async fn file(shell: Shell, query: Query<TableQuery>) -> ApiResult {
+    let (users, _) = ordered(&shell, query.sort.as_deref()).await?;
+    let row = |u: User| {
+        let state = match () {
+            () if u.disabled => "disabled",
+            () if !u.has_password => "invited",
+            () => "active",
+        };
+        let seen = u.last_seen_at.map(|t| t.to_string()).unwrap_or_default();
+        vec![u.name, u.email, u.role.name().to_owned(), state.to_owned(), u.has_totp.to_string(), u.created_at.to_string(), seen]
+    };
+    let head = ["name", "email", "role", "state", "second_step", "made_at", "last_seen_at"];
+    download::whole("users.csv", &head, &users.into_iter().map(row).collect::<Vec<_>>())
 }
 
 #[derive(Deserialize)]
@@ -96,7 +134,7 @@ async fn invite(shell: Shell, form: Form<InviteForm>) -> ApiResult {
         }
         Err(error) => {
             let error = ours(error)?;
-            let mut view = users_view(&shell).await?;
+            let mut view = users_view(&shell, None).await?;
             view.error = Some(shell.say(error.key()));
             view.field = error.field();
             (view.email, view.name, view.role) = (form.email, form.name, form.role);
