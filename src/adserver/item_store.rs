@@ -4,6 +4,7 @@ use sqlx::types::Json;
 
 use super::line_items::{ItemError, ItemStatus, LineItem, NewLineItem};
 use super::targeting::Targeting;
+use crate::fault;
 use crate::platform::db::{Db, Tx};
 use crate::platform::ids::{CampaignId, LineItemId, PlacementId};
 use crate::platform::{Platform, Timestamp};
@@ -121,7 +122,8 @@ async fn write(tx: &mut Tx, sql: &'static str, new: &NewLineItem, id: Option<Lin
     let row: sqlx::Result<Option<Row>> = on!(&mut *tx, |c| {
         let placement: Option<PlacementId> = sqlx::query_scalar(PLACEMENT).bind(&new.placement).fetch_optional(&mut *c).await?;
         let Some(placement) = placement else {
-            let detail = format!("There is no placement “{}”.", new.placement.chars().take(60).collect::<String>());
+            let key: String = new.placement.chars().take(60).collect();
+            let detail = fault!("item.placement", "There is no placement “{key}”.", key);
             return Err(ItemError::Invalid { field: "placement", detail });
         };
         let mut query = sqlx::query_as::<_, Row>(sql)
@@ -151,9 +153,9 @@ async fn write(tx: &mut Tx, sql: &'static str, new: &NewLineItem, id: Option<Lin
 async fn check_campaign(db: &Db, new: &NewLineItem) -> Result<(), ItemError> {
     let found = campaign::get_many(db, &[new.campaign]).await?;
     match found.get(&new.campaign) {
-        None => Err(ItemError::Invalid { field: "campaign", detail: format!("There is no campaign {}.", new.campaign) }),
+        None => Err(ItemError::Invalid { field: "campaign", detail: fault!("item.campaign", "There is no campaign {id}.", id = new.campaign) }),
         Some(c) if c.plan.channel != crate::touches::TouchChannel::Banner => {
-            Err(ItemError::Invalid { field: "campaign", detail: "Only banner campaigns have line items.".into() })
+            Err(ItemError::Invalid { field: "campaign", detail: fault!("item.banner", "Only banner campaigns have line items.") })
         }
         Some(_) => Ok(()),
     }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::targeting::{Targeting, TargetingError};
+use crate::fault;
+use crate::platform::Fault;
 use crate::platform::Timestamp;
 use crate::platform::http::ApiError;
 use crate::platform::ids::{CampaignId, LineItemId, PlacementId};
@@ -163,7 +165,7 @@ pub struct NewLineItem {
 #[derive(Debug, thiserror::Error)]
 pub enum ItemError {
     #[error("{detail}")]
-    Invalid { field: &'static str, detail: String },
+    Invalid { field: &'static str, detail: Fault },
     #[error("there is no such line item")]
     NotFound,
     #[error(transparent)]
@@ -188,7 +190,7 @@ impl From<ItemError> for ApiError {
 /// Ten to the twelfth: more than any shop spends, far from overflow when multiplied by a million.
 const MOST: i64 = 1_000_000_000_000;
 
-fn wrong<T>(field: &'static str, detail: impl Into<String>) -> Result<T, ItemError> {
+fn wrong<T>(field: &'static str, detail: impl Into<Fault>) -> Result<T, ItemError> {
     Err(ItemError::Invalid { field, detail: detail.into() })
 }
 
@@ -197,35 +199,35 @@ impl NewLineItem {
     pub fn checked(mut self) -> Result<Self, ItemError> {
         self.name = self.name.trim().to_owned();
         if self.name.is_empty() || self.name.chars().count() > 200 {
-            return wrong("name", "A line item's name has 1 to 200 characters.");
+            return wrong("name", fault!("item.name", "A line item's name has 1 to 200 characters."));
         }
         let budgeted = self.budget_kind != BudgetKind::None;
         if budgeted && !(1..=MOST).contains(&self.budget) {
-            return wrong("budget", "A budget is a whole number above 0.");
+            return wrong("budget", fault!("item.budget", "A budget is a whole number above 0."));
         }
         if !budgeted {
             self.budget = 0;
         }
         let priced = self.price_kind != PriceKind::Free;
         if priced && !(1..=MOST / 1_000_000).contains(&self.price_minor) {
-            return wrong("price_minor", "A price is a whole number of minor units, from 1 to 1,000,000.");
+            return wrong("price_minor", fault!("item.price", "A price is a whole number of minor units, from 1 to 1,000,000."));
         }
         if !priced {
             self.price_minor = 0;
         }
         if self.budget_kind == BudgetKind::Money && !priced {
-            return wrong("price_kind", "A budget in money needs a price: per thousand impressions or per click.");
+            return wrong("price_kind", fault!("item.budget_price", "A budget in money needs a price: per thousand impressions or per click."));
         }
         if budgeted && self.pacing == Pacing::Even && self.ends_at.is_none() {
-            return wrong("ends_at", "An even pace needs an end: until when is the budget to last?");
+            return wrong("ends_at", fault!("item.pace", "An even pace needs an end: until when is the budget to last?"));
         }
         if let (Some(start), Some(end)) = (self.starts_at, self.ends_at)
             && end <= start
         {
-            return wrong("ends_at", "It ends before it starts.");
+            return wrong("ends_at", fault!("item.ends", "It ends before it starts."));
         }
         if !(0..=10_000).contains(&self.cap_per_day) {
-            return wrong("cap_per_day", "A cap is between 0 (the campaign's) and 10,000.");
+            return wrong("cap_per_day", fault!("item.cap", "A cap is between 0 (the campaign's) and 10,000."));
         }
         self.targeting = self.targeting.checked()?;
         Ok(self)

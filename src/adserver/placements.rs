@@ -5,6 +5,8 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::targeting::Targeting;
+use crate::fault;
+use crate::platform::Fault;
 use crate::creative::Format;
 use crate::platform::db::Db;
 use crate::platform::http::ApiError;
@@ -85,7 +87,7 @@ pub enum PlacementError {
     #[error("a floor is between 0 and 1,000,000 minor units")]
     Floor,
     #[error("{1}")]
-    Rules(&'static str, String),
+    Rules(&'static str, Fault),
     #[error("there is no such placement")]
     NotFound,
     #[error(transparent)]
@@ -93,6 +95,23 @@ pub enum PlacementError {
 }
 
 impl PlacementError {
+    /// What is wrong, in a form that a page can say in the reader's language.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Key => fault!("placement.key", "a placement's key has 1 to 60 of a–z, 0–9, “-” and “_”"),
+            Self::Name => fault!("placement.name", "a placement's name has 1 to 200 characters"),
+            Self::Size(size) => fault!(
+                "placement.size",
+                "{size} is no banner size: use 300x250, 336x280, 728x90, 970x250, 320x50, 320x100, 160x600 or 300x600",
+                size
+            ),
+            Self::Site => fault!("placement.site", "a site is a host, such as shop.example.com, without https:// and path"),
+            Self::Floor => fault!("placement.floor", "a floor is between 0 and 1,000,000 minor units"),
+            Self::Rules(_, why) => why.clone(),
+            Self::NotFound => fault!("placement.not_found", "there is no such placement"),
+            Self::Database(_) => fault!("internal", "Something went wrong on our side; it has been logged."),
+        }
+    }
     /// Which field is meant.
     pub fn field(&self) -> &'static str {
         match self {
@@ -112,7 +131,7 @@ impl From<PlacementError> for ApiError {
         match e {
             PlacementError::Database(e) => e.into(),
             PlacementError::NotFound => Self::not_found("placement"),
-            other => Self::invalid(other.field(), other.to_string()),
+            other => Self::invalid(other.field(), other.fault()),
         }
     }
 }

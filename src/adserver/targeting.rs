@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::fault;
+use crate::platform::Fault;
 use crate::platform::ids::SegmentId;
 
 /// Most entries of each list.
@@ -77,7 +79,7 @@ pub struct Targeting {
 
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{1}")]
-pub struct TargetingError(pub &'static str, pub String);
+pub struct TargetingError(pub &'static str, pub Fault);
 
 impl Targeting {
     /// Trims and folds; refuses what can never be met.
@@ -86,18 +88,23 @@ impl Targeting {
             *list = list.iter().map(|k| fold(k)).filter(|k| !k.is_empty()).collect();
             list.dedup();
             if list.len() > MAX_ENTRIES || list.iter().any(|k| k.chars().count() > MAX_KEYWORD_CHARS) {
-                return Err(TargetingError(name, format!("At most {MAX_ENTRIES} keywords of at most {MAX_KEYWORD_CHARS} characters.")));
+                return Err(TargetingError(name, fault!(
+                    "targeting.keywords",
+                    "At most {most} keywords of at most {chars} characters.",
+                    most = MAX_ENTRIES,
+                    chars = MAX_KEYWORD_CHARS
+                )));
             }
         }
         self.countries = self.countries.iter().map(|c| c.trim().to_ascii_uppercase()).filter(|c| !c.is_empty()).collect();
         if let Some(bad) = self.countries.iter().find(|c| country(c).is_none()) {
-            return Err(TargetingError("countries", format!("“{bad}” is no country code: write two letters, such as DE.")));
+            return Err(TargetingError("countries", fault!("targeting.country", "“{bad}” is no country code: write two letters, such as DE.", bad)));
         }
         if let Some(bad) = self.hours.iter().find(|h| **h > 23) {
-            return Err(TargetingError("hours", format!("{bad} is no hour: they go from 0 to 23.")));
+            return Err(TargetingError("hours", fault!("targeting.hour", "{bad} is no hour: they go from 0 to 23.", bad)));
         }
         if self.segments.len() > MAX_ENTRIES || self.countries.len() > 250 {
-            return Err(TargetingError("segments", format!("At most {MAX_ENTRIES} segments.")));
+            return Err(TargetingError("segments", fault!("targeting.segments", "At most {most} segments.", most = MAX_ENTRIES)));
         }
         Ok(self)
     }

@@ -118,7 +118,7 @@ impl Delivery {
             return Err(ReportError::invalid("name", "a delivery's name has 1 to 60 small letters, digits, - and _"));
         }
         if let Err(why) = schedule::next_fire(&self.cron, self.zone(platform), platform.now()) {
-            return Err(ReportError::invalid("cron", why));
+            return Err(ReportError::invalid("cron", why.to_string()));
         }
         match &self.to {
             Destination::Folder(path) if !Path::new(path).is_absolute() => {

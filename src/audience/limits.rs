@@ -5,6 +5,7 @@ use super::rule::{
     BUCKETS, Column, Did, Field, Kind, MAX_DAYS, MAX_DEPTH, MAX_LIST, MAX_NODES, MAX_TEXT_CHARS, Rule, RuleError, Scalar, Test, Times,
     When, wrong,
 };
+use crate::fault;
 
 /// Most upper-case letters outside ASCII that one test has to fold: each becomes a step in its SQL.
 const MAX_FOLDED_LETTERS: usize = 80;
@@ -14,7 +15,7 @@ impl Rule {
     /// Checks depth, size and every value.
     pub fn check(&self) -> Result<(), RuleError> {
         if self.nodes() > MAX_NODES {
-            return wrong("rule", format!("a rule has at most {MAX_NODES} parts; this one has {}", self.nodes()));
+            return wrong("rule", fault!("rule.parts", "a rule has at most {most} parts; this one has {n}", most = MAX_NODES, n = self.nodes()));
         }
         node(self, "rule", 1)
     }
@@ -22,13 +23,13 @@ impl Rule {
 
 fn node(rule: &Rule, path: &str, depth: usize) -> Result<(), RuleError> {
     if depth > MAX_DEPTH {
-        return wrong(path, format!("rules are nested at most {MAX_DEPTH} deep"));
+        return wrong(path, fault!("rule.deep", "rules are nested at most {most} deep", most = MAX_DEPTH));
     }
     match rule {
         Rule::Everyone {} | Rule::Consent(_) => Ok(()),
         Rule::All { of } | Rule::Any { of } => {
             if of.is_empty() {
-                return wrong(path, "“of” needs at least one rule");
+                return wrong(path, fault!("rule.of_none", "“of” needs at least one rule"));
             }
             of.iter().enumerate().try_for_each(|(i, r)| node(r, &format!("{path}.of[{i}]"), depth + 1))
         }
@@ -54,13 +55,13 @@ fn node(rule: &Rule, path: &str, depth: usize) -> Result<(), RuleError> {
         Rule::Rfm(r) => {
             let ranges = [("recency", r.recency), ("frequency", r.frequency), ("monetary", r.monetary)];
             if ranges.iter().all(|(_, range)| range.is_none()) {
-                return wrong(path, "“rfm” needs a range for recency, frequency or monetary");
+                return wrong(path, fault!("rule.rfm", "“rfm” needs a range for recency, frequency or monetary"));
             }
             for (name, range) in ranges {
                 if let Some((from, to)) = range
                     && !(1 <= from && from <= to && to <= 5)
                 {
-                    return wrong(&format!("{path}.{name}"), format!("[{from},{to}] must be a range within 1 to 5"));
+                    return wrong(&format!("{path}.{name}"), fault!("rule.rfm_range", "[{from},{to}] must be a range within 1 to 5", from, to));
                 }
             }
             Ok(())
@@ -70,7 +71,7 @@ fn node(rule: &Rule, path: &str, depth: usize) -> Result<(), RuleError> {
             if (0.0..=1.0).contains(&e.threshold) {
                 Ok(())
             } else {
-                wrong(&format!("{path}.threshold"), "the threshold lies between 0 and 1")
+                wrong(&format!("{path}.threshold"), fault!("rule.threshold", "the threshold lies between 0 and 1"))
             }
         }
         Rule::Seen(s) => match s.when {
@@ -82,7 +83,7 @@ fn node(rule: &Rule, path: &str, depth: usize) -> Result<(), RuleError> {
             if 0 <= b.from && b.from < b.to && b.to <= BUCKETS {
                 Ok(())
             } else {
-                wrong(path, format!("buckets go from 0 to {BUCKETS}, and “from” lies below “to”"))
+                wrong(path, fault!("rule.buckets", "buckets go from 0 to {most}, and “from” lies below “to”", most = BUCKETS))
             }
         }
     }
@@ -97,7 +98,7 @@ fn event(did: &Did, path: &str) -> Result<(), RuleError> {
         Times::AtLeast(n) | Times::AtMost(n) | Times::Exactly(n) => n,
     };
     if !(0..=MAX_TIMES).contains(&n) {
-        return wrong(&format!("{path}.times"), format!("{n} times is outside 0 to {MAX_TIMES}"));
+        return wrong(&format!("{path}.times"), fault!("rule.times", "{n} times is outside 0 to {most}", n, most = MAX_TIMES));
     }
     for (i, condition) in did.conditions.iter().enumerate() {
         text(&condition.property, &format!("{path}.where[{i}].property"))?;
@@ -125,19 +126,19 @@ fn test(test: &Test, kind: Kind, path: &str) -> Result<(), RuleError> {
             if matches!(from, Scalar::Number(_)) == matches!(to, Scalar::Number(_)) {
                 Ok(())
             } else {
-                wrong(path, "“from” and “to” must be of one type")
+                wrong(path, fault!("rule.ends", "“from” and “to” must be of one type"))
             }
         }
         Test::Contains { value } | Test::StartsWith { value } => {
             if !matches!(kind, Kind::Text | Kind::Open) {
-                return wrong(path, "this test is for texts only");
+                return wrong(path, fault!("rule.texts_only", "this test is for texts only"));
             }
             letters(std::iter::once(value.as_str()), path)?;
             text(value, &format!("{path}.value"))
         }
         Test::In { values } => {
             if values.is_empty() || values.len() > MAX_LIST {
-                return wrong(&format!("{path}.values"), format!("a list has 1 to {MAX_LIST} values; this one has {}", values.len()));
+                return wrong(&format!("{path}.values"), fault!("rule.list", "a list has 1 to {most} values; this one has {n}", most = MAX_LIST, n = values.len()));
             }
             letters(texts(values), path)?;
             values.iter().enumerate().try_for_each(|(i, v)| scalar(v, kind, &format!("{path}.values[{i}]")))
@@ -154,7 +155,12 @@ fn letters<'a>(texts: impl Iterator<Item = &'a str>, path: &str) -> Result<(), R
     if n > MAX_FOLDED_LETTERS {
         return wrong(
             path,
-            format!("too many different letters outside ASCII in one test ({n}; at most {MAX_FOLDED_LETTERS}): split it with “any”"),
+            fault!(
+                "rule.letters",
+                "too many different letters outside ASCII in one test ({n}; at most {most}): split it with “any”",
+                n,
+                most = MAX_FOLDED_LETTERS
+            ),
         );
     }
     Ok(())
@@ -163,7 +169,7 @@ fn letters<'a>(texts: impl Iterator<Item = &'a str>, path: &str) -> Result<(), R
 fn ordered(value: &Scalar, path: &str) -> Result<(), RuleError> {
     match value {
         Scalar::Text(_) | Scalar::Bool(_) => {
-            wrong(path, "only numbers and times have an order; write a time as {\"time\":\"2026-01-01T00:00:00Z\"}")
+            wrong(path, fault!("rule.ordered", "only numbers and times have an order; write a time as {\"time\":\"2026-01-01T00:00:00Z\"}"))
         }
         _ => Ok(()),
     }
@@ -183,11 +189,11 @@ fn scalar(value: &Scalar, kind: Kind, path: &str) -> Result<(), RuleError> {
             Kind::Number => "a number",
             _ => "a time",
         };
-        return wrong(path, format!("this field is compared with {wanted}"));
+        return wrong(path, fault!("rule.compared", "this field is compared with {wanted}", wanted));
     }
     match value {
         Scalar::Text(t) => short_text(t, path),
-        Scalar::Number(n) if !n.is_finite() => wrong(path, "not a finite number"),
+        Scalar::Number(n) if !n.is_finite() => wrong(path, fault!("rule.finite", "not a finite number")),
         Scalar::DaysAgo(d) => days(Some(*d), path),
         _ => Ok(()),
     }
@@ -195,7 +201,7 @@ fn scalar(value: &Scalar, kind: Kind, path: &str) -> Result<(), RuleError> {
 
 fn days(value: Option<i64>, path: &str) -> Result<(), RuleError> {
     match value {
-        Some(d) if !(0..=MAX_DAYS).contains(&d) => wrong(path, format!("{d} days is outside 0 to {MAX_DAYS}")),
+        Some(d) if !(0..=MAX_DAYS).contains(&d) => wrong(path, fault!("rule.days", "{d} days is outside 0 to {most}", d, most = MAX_DAYS)),
         _ => Ok(()),
     }
 }
@@ -206,18 +212,18 @@ fn optional_text(value: Option<&str>, path: &str) -> Result<(), RuleError> {
 
 fn text(value: &str, path: &str) -> Result<(), RuleError> {
     if value.is_empty() {
-        return wrong(path, "must not be empty");
+        return wrong(path, fault!("rule.empty", "must not be empty"));
     }
     short_text(value, path)
 }
 
 fn short_text(value: &str, path: &str) -> Result<(), RuleError> {
     if value.chars().count() > MAX_TEXT_CHARS {
-        return wrong(path, format!("a text has at most {MAX_TEXT_CHARS} characters"));
+        return wrong(path, fault!("rule.text", "a text has at most {most} characters", most = MAX_TEXT_CHARS));
     }
     // No engine of ours stores U+0000 in a text.
     if value.contains('\0') {
-        return wrong(path, "a text cannot hold the character U+0000");
+        return wrong(path, fault!("rule.nul", "a text cannot hold the character U+0000"));
     }
     Ok(())
 }

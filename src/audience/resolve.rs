@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::fault;
 use crate::platform::db::Db;
 
 use super::compile::Resolved;
@@ -62,7 +63,7 @@ impl<'a> Inliner<'a> {
     async fn inline(&mut self, rule: &Rule, path: String, above: &[String]) -> Result<Rule, AudienceError> {
         self.nodes += 1;
         if self.nodes > MAX_RESOLVED_NODES {
-            return Ok(wrong(&path, format!("with the segments it names, this rule has more than {MAX_RESOLVED_NODES} parts"))?);
+            return Ok(wrong(&path, fault!("rule.resolved", "with the segments it names, this rule has more than {most} parts", most = MAX_RESOLVED_NODES))?);
         }
         Ok(match rule {
             Rule::All { of } => Rule::All { of: Box::pin(self.inline_all(of, &path, above)).await? },
@@ -71,10 +72,10 @@ impl<'a> Inliner<'a> {
             Rule::InSegment(s) => {
                 let named = self.segment(&s.segment, &path).await?;
                 if above.contains(&named.key) {
-                    return Ok(wrong(&path, format!("segments name each other in a circle: {} → {}", above.join(" → "), named.key))?);
+                    return Ok(wrong(&path, fault!("rule.circle", "segments name each other in a circle: {keys} → {key}", keys = above.join(" → "), key = named.key))?);
                 }
                 if above.len() >= MAX_INLINE_DEPTH {
-                    return Ok(wrong(&path, format!("segments name segments at most {MAX_INLINE_DEPTH} deep: {}", above.join(" → ")))?);
+                    return Ok(wrong(&path, fault!("rule.named_deep", "segments name segments at most {most} deep: {keys}", most = MAX_INLINE_DEPTH, keys = above.join(" → ")))?);
                 }
                 let below: Vec<String> = above.iter().cloned().chain([named.key.clone()]).collect();
                 Box::pin(self.inline(&named.rule, format!("{path}.segment({})", named.key), &below)).await?
@@ -96,7 +97,7 @@ impl<'a> Inliner<'a> {
             return Ok(known.clone());
         }
         let found = match find(self.db, name).await {
-            Err(AudienceError::Unknown(name)) => wrong(path, format!("there is no segment “{name}”"))?,
+            Err(AudienceError::Unknown(name)) => wrong(path, fault!("rule.no_segment", "there is no segment “{name}”", name))?,
             other => other?,
         };
         self.known.insert(name.to_owned(), found.clone());

@@ -9,6 +9,7 @@
 mod parse;
 mod value;
 
+use crate::platform::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,10 +35,10 @@ pub const BUCKETS: i64 = 10_000;
 #[error("{path}: {why}")]
 pub struct RuleError {
     pub path: String,
-    pub why: String,
+    pub why: Fault,
 }
 
-pub(super) fn wrong<T>(path: &str, why: impl Into<String>) -> Result<T, RuleError> {
+pub(super) fn wrong<T>(path: &str, why: impl Into<Fault>) -> Result<T, RuleError> {
     Err(RuleError { path: path.to_owned(), why: why.into() })
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::fault;
 use serde::{Deserialize, Serialize};
 
 use crate::platform::clock::Timestamp;
@@ -39,10 +40,15 @@ impl From<AudienceError> for ApiError {
         match e {
             AudienceError::Rule(RuleError { path, why }) => Self::invalid(path, why),
             AudienceError::Unknown(_) => Self::not_found("segment"),
-            AudienceError::Key => Self::invalid("key", e.to_string()),
-            AudienceError::Name => Self::invalid("name", e.to_string()),
-            AudienceError::Taken(_) => Self::conflict("key_taken", e.to_string()),
-            AudienceError::Used(_) => Self::conflict("in_use", e.to_string()),
+            AudienceError::Key => Self::invalid(
+                "key",
+                fault!("segment.key", "a segment's key has 1 to 60 of a–z, 0–9, “-” and “_”, and does not start with “seg_”"),
+            ),
+            AudienceError::Name => Self::invalid("name", fault!("segment.name", "a segment's name has 1 to 200 characters")),
+            AudienceError::Taken(key) => {
+                Self::conflict("key_taken", fault!("segment.taken", "there is a segment with the key “{key}” already", key))
+            }
+            AudienceError::Used(by) => Self::conflict("in_use", fault!("segment.used", "the segment is still used: {by}", by)),
             AudienceError::Database(e) => e.into(),
             AudienceError::Stored(..) => Self::internal(e),
         }
@@ -97,7 +103,7 @@ fn check_name(name: &str) -> Result<(), AudienceError> {
 }
 
 fn to_json(rule: &Rule) -> Result<serde_json::Value, AudienceError> {
-    serde_json::to_value(rule).map_err(|e| RuleError { path: "rule".into(), why: e.to_string() }.into())
+    serde_json::to_value(rule).map_err(|e| RuleError { path: "rule".into(), why: e.to_string().into() }.into())
 }
 
 pub async fn create(db: &Db, new: NewSegment, now: Timestamp) -> Result<Segment, AudienceError> {

@@ -12,7 +12,7 @@ use super::{create, service};
 use crate::platform::clock::{DAY_US, HOUR_US};
 use crate::platform::ids::{CampaignId, RunId, SegmentId};
 use crate::platform::{Db, Timestamp};
-use crate::read;
+use crate::{fault, read};
 use crate::touches::TouchChannel;
 
 /// The order of a list. Ties are broken by id.
@@ -80,7 +80,7 @@ impl ListOrder {
 }
 
 fn bad_after() -> CampaignError {
-    CampaignError::Invalid { field: "after", detail: "“after” is not one of ours".into() }
+    CampaignError::Invalid { field: "after", detail: fault!("bad_after", "“after” is not one of ours") }
 }
 
 fn escape_like(text: &str) -> String {

@@ -8,6 +8,7 @@ use super::plan::{Plan, Variant};
 use crate::platform::Timestamp;
 use crate::platform::clock::HOUR_US;
 use crate::platform::ids::{CampaignId, RunId, SnapshotId, VariantId};
+use crate::fault;
 use crate::touches::word_enum;
 
 word_enum!(
@@ -186,7 +187,7 @@ pub fn key_from(name: &str) -> String {
 
 pub fn check_key(key: &str) -> Result<(), CampaignError> {
     let fits = (1..=60).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if fits { Ok(()) } else { Err(CampaignError::Invalid { field: "key", detail: "a key has 1 to 60 of a-z, 0-9, - and _".into() }) }
+    if fits { Ok(()) } else { Err(CampaignError::Invalid { field: "key", detail: fault!("campaign.key", "a key has 1 to 60 of a-z, 0-9, - and _") }) }
 }
 
 pub fn check_name(name: &str) -> Result<(), CampaignError> {
@@ -194,7 +195,7 @@ pub fn check_name(name: &str) -> Result<(), CampaignError> {
     if (1..=200).contains(&n) && !name.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(CampaignError::Invalid { field: "name", detail: "a name has 1 to 200 characters".into() })
+    Err(CampaignError::Invalid { field: "name", detail: fault!("campaign.name", "a name has 1 to 200 characters") })
 }
 
 #[cfg(test)]

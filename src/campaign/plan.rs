@@ -7,8 +7,9 @@ use utoipa::ToSchema;
 
 use super::error::CampaignError;
 use super::model::check_key;
+use crate::fault;
 use crate::copywriter::{Locale, Occasion, Tone};
-use crate::platform::Timestamp;
+use crate::platform::{Fault, Timestamp};
 use crate::platform::ids::SegmentId;
 use crate::touches::TouchChannel;
 use crate::touches::holdout::ALL_BP;
@@ -313,44 +314,44 @@ mod hour_minute {
 impl Plan {
     /// Checks everything that the types do not say. The first broken rule is named with its field.
     pub fn check(&self) -> Result<(), CampaignError> {
-        let wrong = |field: &'static str, detail: String| Err(CampaignError::Invalid { field, detail });
+        let wrong = |field: &'static str, detail: Fault| Err(CampaignError::Invalid { field, detail });
         let range = |field: &'static str, value: i64, from: i64, to: i64| {
             if (from..=to).contains(&value) {
                 Ok(())
             } else {
-                wrong(field, format!("{field} is {value}; it must lie between {from} and {to}"))
+                wrong(field, fault!("campaign.range", "{field} is {value}; it must lie between {from} and {to}", field, value, from, to))
             }
         };
         if self.placements.len() > 100 || self.placements.iter().any(|key| check_key(key).is_err()) {
-            return wrong("placements", "at most 100 keys of placements".into());
+            return wrong("placements", fault!("campaign.placements", "at most 100 keys of placements"));
         }
         if !self.placements.is_empty() && self.channel != TouchChannel::Banner {
-            return wrong("placements", "only banners have placements".into());
+            return wrong("placements", fault!("campaign.only_banners", "only banners have placements"));
         }
         range("choice.products", i64::try_from(self.choice.products).unwrap_or(i64::MAX), 1, 6)?;
         range("choice.exclude_bought_days", self.choice.exclude_bought_days, 0, 3_650)?;
         range("choice.exclude_shown_days", self.choice.exclude_shown_days, 0, 365)?;
         for list in [&self.choice.categories, &self.choice.brands, &self.choice.skus] {
             if list.len() > 200 || list.iter().any(|t| t.is_empty() || t.chars().count() > 750) {
-                return wrong("choice", "at most 200 categories, brands or skus, each of 1 to 750 characters".into());
+                return wrong("choice", fault!("campaign.lists", "at most 200 categories, brands or skus, each of 1 to 750 characters"));
             }
         }
         if let (Some(low), Some(high)) = (self.choice.min_price_minor, self.choice.max_price_minor)
             && low > high
         {
-            return wrong("choice.min_price_minor", "the lowest price lies above the highest".into());
+            return wrong("choice.min_price_minor", fault!("campaign.prices", "the lowest price lies above the highest"));
         }
         range("variants", i64::try_from(self.variants.len()).unwrap_or(i64::MAX), 1, 8)?;
         for (n, variant) in self.variants.iter().enumerate() {
             range("variants.weight", variant.weight, 1, 1_000)?;
             if variant.name.is_empty() || variant.name.chars().count() > 60 {
-                return wrong("variants.name", "a variant's name has 1 to 60 characters".into());
+                return wrong("variants.name", fault!("campaign.variant_name", "a variant's name has 1 to 60 characters"));
             }
             if self.variants[..n].iter().any(|other| other.name == variant.name) {
-                return wrong("variants.name", format!("two variants are called “{}”", variant.name));
+                return wrong("variants.name", fault!("campaign.variant_twice", "two variants are called “{name}”", name = variant.name));
             }
             if variant.template.as_ref().is_some_and(|t| t.is_empty() || t.chars().count() > 60) {
-                return wrong("variants.template", "a template's name has 1 to 60 characters".into());
+                return wrong("variants.template", fault!("campaign.template_name", "a template's name has 1 to 60 characters"));
             }
         }
         range("goal.window_hours", self.goal.window_hours, 1, 2_160)?;
@@ -370,12 +371,12 @@ impl Plan {
             let address =
                 |t: &str| plain(t) && t.split_once('@').is_some_and(|(l, d)| !l.is_empty() && d.contains('.')) && !t.contains(' ');
             if !plain(&sender.name) || !address(&sender.address) || sender.reply_to.as_deref().is_some_and(|r| !address(r)) {
-                return wrong("sender", "the sender needs a name and addresses such as shop@example.com".into());
+                return wrong("sender", fault!("campaign.sender", "the sender needs a name and addresses such as shop@example.com"));
             }
         }
         for text in [&self.utm.source, &self.utm.medium, &self.utm.campaign, &self.utm.content, &self.utm.term].into_iter().flatten() {
             if text.chars().count() > 200 || text.chars().any(char::is_control) {
-                return wrong("utm", "a UTM value has at most 200 characters, none of them a control character".into());
+                return wrong("utm", fault!("campaign.utm", "a UTM value has at most 200 characters, none of them a control character"));
             }
         }
         self.schedule.check()
@@ -387,14 +388,14 @@ impl Caps {
         if (0..=100).contains(&self.per_day) && (0..=700).contains(&self.per_week) {
             return Ok(());
         }
-        Err(CampaignError::Invalid { field: "caps", detail: "per_day is 0 to 100 and per_week 0 to 700 (0 = no limit)".into() })
+        Err(CampaignError::Invalid { field: "caps", detail: fault!("campaign.caps", "per_day is 0 to 100 and per_week 0 to 700 (0 = no limit)") })
     }
 }
 
 impl Hours {
     pub fn check(self, field: &'static str) -> Result<(), CampaignError> {
         if self.from == self.to {
-            return Err(CampaignError::Invalid { field, detail: "the span begins and ends at the same minute".into() });
+            return Err(CampaignError::Invalid { field, detail: fault!("campaign.hours", "the span begins and ends at the same minute") });
         }
         Ok(())
     }

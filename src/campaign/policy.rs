@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::error::CampaignError;
 use super::plan::{Caps, Hours, Plan};
+use crate::fault;
 use crate::platform::db::{Db, Tx};
 use crate::platform::{Timestamp, setting};
 use crate::touches::holdout::ALL_BP;
@@ -29,7 +30,8 @@ impl ContactPolicy {
             hours.check("quiet_hours")?;
         }
         if !(0..ALL_BP).contains(&self.global_holdout_bp) {
-            let detail = format!("global_holdout_bp is {}; it must lie between 0 and {}", self.global_holdout_bp, ALL_BP - 1);
+            let (value, to) = (self.global_holdout_bp, ALL_BP - 1);
+            let detail = fault!("campaign.global_holdout", "global_holdout_bp is {value}; it must lie between 0 and {to}", value, to);
             return Err(CampaignError::Invalid { field: "global_holdout_bp", detail });
         }
         Ok(())

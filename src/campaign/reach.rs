@@ -10,6 +10,7 @@ use super::error::CampaignError;
 use super::model::Campaign;
 use super::policy::policy;
 use crate::audience::{self, AudienceError, Counted};
+use crate::fault;
 use crate::platform::ids::PersonId;
 use crate::platform::{Platform, Timestamp};
 use crate::touches::Arm;
@@ -50,7 +51,7 @@ impl Reach {
 
 fn failed(e: AudienceError) -> CampaignError {
     match e {
-        AudienceError::Unknown(_) => CampaignError::Invalid { field: "segment", detail: "There is no such segment.".into() },
+        AudienceError::Unknown(_) => CampaignError::Invalid { field: "segment", detail: fault!("campaign.no_segment", "There is no such segment.") },
         AudienceError::Database(e) => e.into(),
         other => CampaignError::Other(other.into()),
     }

@@ -5,7 +5,8 @@ use chrono_tz::Tz;
 
 use super::error::CampaignError;
 use super::plan::{Hours, IfPast, Repeat, Schedule, SendWindow};
-use crate::platform::Timestamp;
+use crate::fault;
+use crate::platform::{Fault, Timestamp};
 use crate::platform::clock::{HOUR_US, MINUTE_US};
 use crate::platform::queue::schedule::next_fire;
 
@@ -15,7 +16,7 @@ const LATEST_US: i64 = 12 * HOUR_US;
 /// An hour that passed less than this ago has not passed: planning takes a moment.
 const GRACE_US: i64 = 15 * MINUTE_US;
 
-fn invalid<T>(field: &'static str, detail: impl Into<String>) -> Result<T, CampaignError> {
+fn invalid<T>(field: &'static str, detail: impl Into<Fault>) -> Result<T, CampaignError> {
     Err(CampaignError::Invalid { field, detail: detail.into() })
 }
 
@@ -32,7 +33,7 @@ fn date_of(run_at: Timestamp) -> NaiveDate {
 impl Schedule {
     pub(super) fn check(&self) -> Result<(), CampaignError> {
         let positive = |runs: &Option<i64>| match runs {
-            Some(n) if *n < 1 => invalid("schedule.max_runs", "max_runs is at least 1"),
+            Some(n) if *n < 1 => invalid("schedule.max_runs", fault!("campaign.max_runs", "max_runs is at least 1")),
             _ => Ok(()),
         };
         match self {
@@ -40,20 +41,20 @@ impl Schedule {
             Self::Recurring { cron, time_zone, start, end, max_runs } => {
                 positive(max_runs)?;
                 if cron.chars().count() > 120 || cron.split_whitespace().count() != 5 {
-                    return invalid("schedule.cron", "the pattern has five fields: minute, hour, day of month, month, day of week");
+                    return invalid("schedule.cron", fault!("cron.fields", "the pattern has five fields: minute, hour, day of month, month, day of week"));
                 }
                 if let Err(why) = next_fire(cron, *time_zone, start.unwrap_or(Timestamp::MIN)) {
                     return invalid("schedule.cron", why);
                 }
                 match (start, end) {
-                    (Some(start), Some(end)) if end < start => invalid("schedule.end", "the end lies before the start"),
+                    (Some(start), Some(end)) if end < start => invalid("schedule.end", fault!("campaign.end", "the end lies before the start")),
                     _ => Ok(()),
                 }
             }
             Self::PersonLocal { date, repeat, .. } => match (date, repeat) {
-                (None, None) => invalid("schedule.date", "name a date, or how it repeats"),
+                (None, None) => invalid("schedule.date", fault!("campaign.date", "name a date, or how it repeats")),
                 (Some(date), Some(Repeat { until: Some(until), .. })) if until < date => {
-                    invalid("schedule.repeat.until", "the last date lies before the first")
+                    invalid("schedule.repeat.until", fault!("campaign.last_date", "the last date lies before the first"))
                 }
                 (_, Some(repeat)) => positive(&repeat.max_runs),
                 (Some(_), None) => Ok(()),
@@ -108,11 +109,11 @@ impl Schedule {
         match self {
             Self::PersonLocal { time, date: Some(date), repeat: None, if_past: IfPast::Skip } => {
                 let last = Timestamp::from_local(date.and_time(*time), Tz::UTC).plus_us(LATEST_US + GRACE_US);
-                if last < now { invalid("schedule.date", "that hour of that date has passed everywhere") } else { Ok(()) }
+                if last < now { invalid("schedule.date", fault!("campaign.passed", "that hour of that date has passed everywhere")) } else { Ok(()) }
             }
             _ => match self.first_run(now)? {
                 Some(_) => Ok(()),
-                None => invalid("schedule", "this schedule never runs again: its end has passed"),
+                None => invalid("schedule", fault!("campaign.never", "this schedule never runs again: its end has passed")),
             },
         }
     }

@@ -4,6 +4,7 @@ use super::error::CampaignError;
 use super::model::{Action, Campaign, NewCampaign, Status, check_key, check_name, key_from};
 use super::plan::{Plan, Schedule};
 use super::{PLAN_JOB, store};
+use crate::fault;
 use crate::platform::clock::HOUR_US;
 use crate::platform::ids::CampaignId;
 use crate::platform::queue::{self, NewRun};
@@ -64,7 +65,10 @@ pub async fn update(db: &Db, id: CampaignId, name: &str, plan: Plan, now: Timest
 }
 
 fn check_edit(old: &Campaign, new: &Plan) -> Result<(), CampaignError> {
-    let frozen = |what: &str| Err(CampaignError::Frozen(format!("The campaign is {}: {what} cannot change any more.", old.status)));
+    let frozen = |what: &str| {
+        let status = old.status;
+        Err(CampaignError::Frozen(fault!("campaign.frozen", "The campaign is {status}: {what} cannot change any more.", status, what)))
+    };
     if matches!(old.status, Status::Done | Status::Cancelled) {
         return if *new == old.plan { Ok(()) } else { frozen("its plan") };
     }

@@ -12,7 +12,7 @@ use super::plan::{Plan, Variant};
 use crate::platform::Timestamp;
 use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::ids::{CampaignId, PersonId, RunId, SegmentId, SnapshotId, VariantId};
-use crate::{on, read};
+use crate::{fault, on, read};
 
 #[derive(sqlx::FromRow)]
 pub struct Row {
@@ -70,7 +70,7 @@ pub async fn insert(tx: &mut Tx, key: &str, name: &str, plan: &Plan, window_us: 
 }
 
 fn no_segment(id: SegmentId) -> CampaignError {
-    CampaignError::Invalid { field: "segment", detail: format!("There is no segment {id}.") }
+    CampaignError::Invalid { field: "segment", detail: fault!("campaign.no_segment_id", "There is no segment {id}.", id) }
 }
 
 const UPDATE: &str = "UPDATE campaign SET name = $2, channel = $3, segment_id = $4, plan = $5, holdout_bp = $6, window_us = $7,

@@ -12,6 +12,7 @@ use super::openai::OpenAiError;
 use super::writer::{Writer, Written};
 use super::{guardrails, store};
 use crate::catalog::{self, Product};
+use crate::fault;
 use crate::platform::Platform;
 use crate::platform::config::GeneratorBackend;
 use crate::platform::http::ApiError;
@@ -49,9 +50,11 @@ impl From<CopyError> for ApiError {
                     .filter(|f| f.severity == Severity::Error)
                     .map(|f| format!("{} “{}”: {}", f.field, f.text, f.message))
                     .collect();
-                ApiError::invalid(field, errors.join(" "))
+                ApiError::invalid(field, fault!("copy.refused", "{why}", why = errors.join(" ")))
             }
-            CopyError::Dropped => ApiError::conflict("dropped", e.to_string()),
+            CopyError::Dropped => {
+                ApiError::conflict("dropped", fault!("copy.dropped", "a dropped copy has no text to approve: edit it"))
+            }
             CopyError::Generator(e) => ApiError::internal(e),
             CopyError::Database(e) => e.into(),
         }

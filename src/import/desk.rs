@@ -24,7 +24,7 @@ use crate::platform::clock::{DAY_US, Timestamp};
 use crate::platform::db::Db;
 use crate::platform::ids::{ImportId, JobRunId};
 use crate::platform::queue::{JobContext, NewRun, enqueue};
-use crate::platform::{Currency, Platform};
+use crate::platform::{Currency, Fault, Platform};
 
 /// Largest file that is taken, as it comes (a gzipped one counts packed).
 pub const MAX_UPLOAD_BYTES: i64 = 512 << 20;
@@ -185,7 +185,8 @@ pub struct Looked {
     /// The first part is the whole file.
     pub whole: bool,
     /// Why it cannot be imported like this.
-    pub problem: Option<String>,
+    #[serde(skip)]
+    pub problems: Vec<Fault>,
 }
 
 /// Begins an upload.
@@ -283,10 +284,10 @@ pub async fn look(platform: &Platform, file: &ImportFile, reading: &Reading) -> 
     let whole = file.bytes <= HEAD_PIECES * PIECE_BYTES as i64;
     let mut looked = Looked { whole, ..Looked::default() };
     if let Err(error) = look_at(&path, file.kind, reading, &mut looked) {
-        looked.problem = Some(error.to_string());
+        looked.problems = error.faults();
         return Ok(looked);
     }
-    if looked.problem.is_some() {
+    if !looked.problems.is_empty() {
         return Ok(looked);
     }
     let rejects = folder.file("rejects.csv");
@@ -300,7 +301,7 @@ pub async fn look(platform: &Platform, file: &ImportFile, reading: &Reading) -> 
             looked.rejects = read_rejects(&rejects)?;
             looked.report = Some(report);
         }
-        Err(error) => looked.problem = Some(error.to_string()),
+        Err(error) => looked.problems = error.faults(),
     }
     Ok(looked)
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::catalog::CatalogError;
+use crate::fault;
+use crate::platform::Fault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -21,7 +23,7 @@ pub enum ImportError {
     Header(String),
     /// Everything that is wrong with the columns, at once.
     #[error("{0}")]
-    Mapping(String),
+    Mapping(Misfit),
     #[error("the XML cannot be read: {0}")]
     Xml(String),
     #[error("{0}")]
@@ -34,4 +36,45 @@ pub enum ImportError {
     Database(#[from] sqlx::Error),
     #[error("{0}")]
     Internal(String),
+}
+
+/// How columns and fields do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    pub preset: &'static str,
+    /// Everything that is wrong, a sentence each.
+    pub wrong: Vec<Fault>,
+    /// The columns that there are.
+    pub found: String,
+    /// What the command line may be told, as `email="Mail"`.
+    pub example: String,
+}
+
+impl std::fmt::Display for Misfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let wrong = self.wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  - ");
+        write!(
+            f,
+            "the columns do not fit (preset {}):\n  - {wrong}\n  found: {}\n  name columns with --map field=Column, for instance --map {}",
+            self.preset, self.found, self.example
+        )
+    }
+}
+
+impl ImportError {
+    /// What is wrong, in sentences that a page can say in the reader's language.
+    pub fn faults(&self) -> Vec<Fault> {
+        let one = match self {
+            Self::Mapping(misfit) => return misfit.wrong.clone(),
+            Self::Encoding(what) => fault!("import.encoding", "the file is {encoding}: save it as CSV in UTF-8 and import that", encoding = what),
+            Self::Spreadsheet => {
+                fault!("import.spreadsheet", "the file is a spreadsheet or a zip archive: save the sheet as CSV (UTF-8) and import that")
+            }
+            Self::Empty => fault!("import.empty", "the file is empty"),
+            Self::Header(why) => fault!("import.header", "the header cannot be read: {why}", why),
+            Self::Xml(why) => fault!("import.xml", "the XML cannot be read: {why}", why),
+            other => other.to_string().into(),
+        };
+        vec![one]
+    }
 }

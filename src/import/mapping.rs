@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use super::error::Misfit;
 use super::{ImportError, Kind};
+use crate::fault;
+use crate::platform::Fault;
 
 /// A well-known file layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -266,7 +269,8 @@ impl Mapping {
         });
         let layout = layouts.iter().find(|l| l.preset == preset);
         if layout.is_none() && preset != Preset::Generic {
-            return Err(ImportError::Mapping(format!("the preset {} is not one for this kind of file", preset.name())));
+            let wrong = vec![fault!("import.preset", "the preset {preset} is not one for this kind of file", preset = preset.name())];
+            return Err(ImportError::Mapping(misfit(preset, wrong, fields, header)));
         }
         let mut wrong = Vec::new();
         let mut columns: Vec<(&'static str, usize)> = Vec::new();
@@ -282,7 +286,13 @@ impl Mapping {
                 }
                 match header.iter().position(|h| h == column).or_else(|| find(column)) {
                     Some(at) => columns.push((field.name, at)),
-                    None => wrong.push(format!("there is no column “{column}” (for {}){}", field.name, did_you_mean(column, header))),
+                    None => wrong.push(fault!(
+                        "import.no_column",
+                        "there is no column “{column}” (for {field}){hint}",
+                        column,
+                        field = field.name,
+                        hint = did_you_mean(column, header)
+                    )),
                 }
                 continue;
             }
@@ -301,21 +311,20 @@ impl Mapping {
         for (name, _) in map {
             if !fields.iter().any(|f| plain(f.name) == plain(name)) {
                 let names: Vec<String> = fields.iter().map(|f| f.name.to_owned()).collect();
-                wrong.push(format!("there is no field “{name}”{}; the fields are {}", did_you_mean(name, &names), names.join(", ")));
+                wrong.push(fault!(
+                    "import.no_field",
+                    "there is no field “{name}”{hint}; the fields are {names}",
+                    name,
+                    hint = did_you_mean(name, &names),
+                    names = names.join(", ")
+                ));
             }
         }
         if kind == Kind::People && wrong.is_empty() && !columns.iter().any(|(n, _)| *n == "email" || *n == "external_id") {
-            wrong.push("neither email nor external_id has a column: without one of them nobody is recognised".to_owned());
+            wrong.push(fault!("import.nobody", "neither email nor external_id has a column: without one of them nobody is recognised"));
         }
         if !wrong.is_empty() {
-            return Err(ImportError::Mapping(format!(
-                "the columns do not fit (preset {}):\n  - {}\n  found: {}\n  name columns with --map field=Column, for instance --map {}=\"{}\"",
-                preset.name(),
-                wrong.join("\n  - "),
-                if header.is_empty() { "nothing".to_owned() } else { shown(header) },
-                fields[0].name,
-                header.first().map_or("…", String::as_str),
-            )));
+            return Err(ImportError::Mapping(misfit(preset, wrong, fields, header)));
         }
         Ok(Self { preset, columns, width: header.len() })
     }
@@ -361,7 +370,17 @@ pub fn presets_of(kind: Kind) -> Vec<Preset> {
     layouts_of(kind).iter().map(|l| l.preset).chain([Preset::Generic]).collect()
 }
 
-fn missing(field: &Field, layout: Option<&Layout>, header: &[String]) -> String {
+fn misfit(preset: Preset, wrong: Vec<Fault>, fields: &[Field], header: &[String]) -> Misfit {
+    let first = header.first().map_or("…", String::as_str);
+    Misfit {
+        preset: preset.name(),
+        wrong,
+        found: if header.is_empty() { "nothing".to_owned() } else { shown(header) },
+        example: format!("{}=\"{first}\"", fields[0].name),
+    }
+}
+
+fn missing(field: &Field, layout: Option<&Layout>, header: &[String]) -> Fault {
     let expected: Vec<&str> = match layout {
         Some(layout) => {
             layout.columns.iter().filter(|(name, _)| *name == field.name).flat_map(|(_, names)| names.iter().copied()).collect()
@@ -370,7 +389,7 @@ fn missing(field: &Field, layout: Option<&Layout>, header: &[String]) -> String 
     };
     let nearest = expected.iter().find_map(|name| nearest(name, header));
     let hint = nearest.map_or_else(String::new, |column| format!("; is it “{column}”? (--map {}=\"{column}\")", field.name));
-    format!("{} has no column (expected {}){hint}", field.name, expected.join(", "))
+    fault!("import.missing", "{field} has no column (expected {expected}){hint}", field = field.name, expected = expected.join(", "), hint)
 }
 
 fn did_you_mean(name: &str, among: &[String]) -> String {

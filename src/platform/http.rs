@@ -11,6 +11,9 @@ use actix_web::{HttpMessage as _, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::fault::Fault;
+use crate::fault;
+
 /// The body of every error answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
@@ -35,53 +38,54 @@ pub struct Problem {
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
-    detail: String,
+    detail: Box<Fault>,
     field: Option<String>,
     retry_after_s: Option<u64>,
     source: Option<anyhow::Error>,
 }
 
 impl ApiError {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, retry_after_s: None, source: None }
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Fault>) -> Self {
+        Self { status, code, detail: Box::new(detail.into()), field: None, retry_after_s: None, source: None }
     }
     /// 400: the request itself is wrong.
-    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn bad_request(code: &'static str, detail: impl Into<Fault>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
     /// 401: no key, or not one of ours.
-    pub fn unauthorized(detail: impl Into<String>) -> Self {
+    pub fn unauthorized(detail: impl Into<Fault>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
     /// 403: a key without the scope.
-    pub fn forbidden(detail: impl Into<String>) -> Self {
+    pub fn forbidden(detail: impl Into<Fault>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
+        Self::new(StatusCode::NOT_FOUND, "not_found", fault!("not_found", "There is no such {what}.", what))
     }
     /// 409: the thing is in a state that does not allow this.
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn conflict(code: &'static str, detail: impl Into<Fault>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
-    pub fn too_large(detail: impl Into<String>) -> Self {
+    pub fn too_large(detail: impl Into<Fault>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
     /// 422: well-formed, but it breaks a rule.
-    pub fn invalid(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub fn invalid(field: impl Into<String>, detail: impl Into<Fault>) -> Self {
         let mut error = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail);
         error.field = Some(field.into());
         error
     }
     /// 429: later.
-    pub fn busy(detail: impl Into<String>) -> Self {
+    pub fn busy(detail: impl Into<Fault>) -> Self {
         let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", detail);
         error.retry_after_s = Some(1);
         error
     }
     /// 500: ours. The text is logged, never shown.
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
-        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong on our side; it has been logged.");
+        let detail = fault!("internal", "Something went wrong on our side; it has been logged.");
+        let mut error = Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail);
         error.source = Some(source.into());
         error
     }
@@ -91,7 +95,8 @@ impl ApiError {
     pub fn code(&self) -> &'static str {
         self.code
     }
-    pub fn detail(&self) -> &str {
+    /// What happened, in a form that a page can say in the reader's language.
+    pub fn detail(&self) -> &Fault {
         &self.detail
     }
 }
@@ -107,7 +112,8 @@ impl From<sqlx::Error> for ApiError {
     fn from(e: sqlx::Error) -> Self {
         match e {
             sqlx::Error::PoolTimedOut => {
-                let mut busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_busy", "The database is busy; try again in a moment.");
+                let detail = fault!("database_busy", "The database is busy; try again in a moment.");
+                let mut busy = Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_busy", detail);
                 busy.retry_after_s = Some(2);
                 busy
             }
@@ -148,7 +154,7 @@ impl ResponseError for ApiError {
                 code: self.code,
                 status: self.status.as_u16(),
                 title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
-                detail: self.detail.clone(),
+                detail: self.detail.to_string(),
                 field: self.field.clone(),
                 request_id,
             })

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod clock;
 pub mod config;
 pub mod db;
+pub mod fault;
 pub mod http;
 pub mod ids;
 pub mod money;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use clock::{Clock, Timestamp};
 pub use config::Config;
 pub use db::{Db, Tx};
+pub use fault::Fault;
 pub use money::{Currency, Money};
 
 /// Everything a service, handler or job is handed: database, clock, configuration and the signing key. Cheap to clone.

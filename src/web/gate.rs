@@ -252,9 +252,10 @@ struct ErrorView<'a> {
 pub(super) fn refusal(shell: &Shell, error: &ApiError) -> HttpResponse {
     let plain = actix_web::ResponseError::error_response(error);
     let status = error.status();
+    let detail = shell.fault(error.detail());
     let view = ErrorView {
         status: status.as_u16(),
-        detail: error.detail(),
+        detail: &detail,
         request_id: crate::platform::http::request_id(),
         ours: status.is_server_error(),
     };

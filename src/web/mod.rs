@@ -7,6 +7,7 @@ mod catalogue;
 pub mod chart;
 mod creatives;
 mod download;
+mod faults;
 pub mod format;
 mod gate;
 mod home;

@@ -11,12 +11,13 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use tera::Context;
 
+use super::faults;
 use super::format::Reader;
 use super::i18n::{self, Locale};
 use super::nav;
 use super::ui::Ui;
 use crate::account::{Permission, Session, User, Visitor, sessions};
-use crate::platform::Platform;
+use crate::platform::{Fault, Platform};
 use crate::platform::http::{ApiError, ApiResult};
 
 /// A short message on the next page.
@@ -141,6 +142,11 @@ impl Shell {
     }
     pub fn say_with(&self, key: &str, args: &[(&str, String)]) -> String {
         i18n::format(self.locale(), key, args)
+    }
+
+    /// What is wrong, in the viewer's language.
+    pub fn fault(&self, fault: &Fault) -> String {
+        faults::say(self.locale(), fault)
     }
 
     /// Renders a page. `title` is plain text; the fields of `view` are the template's variables.

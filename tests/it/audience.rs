@@ -296,14 +296,14 @@ fn limits_name_the_place() {
     ];
     for (rule, path, why) in cases {
         let error = Rule::parse(rule.clone()).expect_err(&rule.to_string());
-        assert!(error.path == path && error.why.contains(why), "{rule}: {error}");
+        assert!(error.path == path && error.why.to_string().contains(why), "{rule}: {error}");
     }
 }
 
 both_engines!(segments_cannot_name_each_other_in_a_circle, |shop| {
     let db = &shop.platform.db;
     let names = |s: &str| json!({"type": "in_segment", "segment": s});
-    assert!(matches!(put(&shop, "a", names("nobody")).await, Err(AudienceError::Rule(e)) if e.why.contains("nobody")));
+    assert!(matches!(put(&shop, "a", names("nobody")).await, Err(AudienceError::Rule(e)) if e.why.to_string().contains("nobody")));
     let a = put(&shop, "a", json!({"type": "everyone"})).await.expect("a");
     put(&shop, "b", names("a")).await.expect("b");
     let c = put(&shop, "c", names("b")).await.expect("c");

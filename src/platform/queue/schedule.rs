@@ -9,7 +9,9 @@ use croner::Cron;
 use rust_embed::RustEmbed;
 use serde::Deserialize;
 
+use crate::fault;
 use crate::platform::clock::Timestamp;
+use crate::platform::fault::Fault;
 
 #[derive(RustEmbed)]
 #[folder = "jobs/"]
@@ -75,16 +77,16 @@ pub fn plan(job: &str) -> Option<&'static JobPlan> {
 }
 
 /// The first time after `after` at which a cron pattern fires in a zone. DST: a skipped local time fires right after the gap, a repeated one once.
-pub fn next_fire(cron: &str, zone: Tz, after: Timestamp) -> Result<Timestamp, String> {
+pub fn next_fire(cron: &str, zone: Tz, after: Timestamp) -> Result<Timestamp, Fault> {
     let read;
     let cron = match PATTERNS.get(cron) {
         Some(known) => known,
         None => {
-            read = Cron::from_str(cron).map_err(|e| format!("“{cron}” is not a cron pattern: {e}"))?;
+            read = Cron::from_str(cron).map_err(|why| fault!("cron.unread", "“{cron}” is not a cron pattern: {why}", cron, why))?;
             &read
         }
     };
-    cron.find_next_occurrence(&after.in_zone(zone), false).map(Timestamp::from).map_err(|e| format!("this pattern never fires: {e}"))
+    cron.find_next_occurrence(&after.in_zone(zone), false).map(Timestamp::from).map_err(|why| fault!("cron.never", "this pattern never fires: {why}", why))
 }
 
 #[cfg(test)]

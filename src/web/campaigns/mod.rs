@@ -121,7 +121,7 @@ fn in_words(shell: &Shell, error: &CampaignError) -> String {
             shell.say_with("campaigns.wrong_state", &[("state", shell.say(&format!("campaign.status.{status}")))])
         }
         CampaignError::Changed => shell.say("campaigns.changed"),
-        other => other.to_string(),
+        other => shell.fault(&other.fault()),
     }
 }
 

@@ -143,7 +143,7 @@ impl WizardForm {
         }
         match plan.check() {
             Ok(()) => Ok((name, plan)),
-            Err(error) => Err(Errors::from([said(&error)])),
+            Err(error) => Err(Errors::from([said(r.shell, &error)])),
         }
     }
 
@@ -198,7 +198,7 @@ impl WizardForm {
 }
 
 /// A refusal of the campaign slice, beside the field that it means.
-pub fn said(error: &CampaignError) -> (&'static str, String) {
+pub fn said(shell: &Shell, error: &CampaignError) -> (&'static str, String) {
     let field = match error {
         CampaignError::Invalid { field, .. } => match *field {
             "name" => "name",
@@ -227,7 +227,7 @@ pub fn said(error: &CampaignError) -> (&'static str, String) {
         },
         _ => "form",
     };
-    (field, error.to_string())
+    (field, shell.fault(&error.fault()))
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ pub async fn look(shell: &Shell, platform: &Platform, form: &WizardForm, stored:
     match campaign::reach(platform, &with_plan(shell, stored, &name, plan)).await {
         Ok(reach) => summary.reach = Some(reach_view(shell, &reach)),
         Err(error @ (campaign::CampaignError::Database(_) | campaign::CampaignError::Other(_))) => return Err(error.into()),
-        Err(error) => summary.mistakes.push(said(&error).1),
+        Err(error) => summary.mistakes.push(said(shell, &error).1),
     }
     Ok(summary)
 }

@@ -251,7 +251,7 @@ async fn store(
     match done {
         Ok(campaign) => Ok(Ok(campaign)),
         Err(error @ (CampaignError::Database(_) | CampaignError::Other(_) | CampaignError::NotFound)) => Err(error),
-        Err(error) => Ok(Err(Errors::from([said(&error)]))),
+        Err(error) => Ok(Err(Errors::from([said(shell, &error)]))),
     }
 }
 
@@ -323,7 +323,7 @@ async fn decide(shell: &Shell, platform: &Platform, campaign: &Campaign, verb: &
     };
     match done.map_err(ApiError::from) {
         Ok(_) => Ok(shell.redirect_saying(back, "good", shell.say(&format!("wizard.did_{verb}")))),
-        Err(error) if error.status().is_client_error() => Ok(shell.redirect_saying(back, "bad", error.detail().to_owned())),
+        Err(error) if error.status().is_client_error() => Ok(shell.redirect_saying(back, "bad", shell.fault(error.detail()))),
         Err(error) => Err(error),
     }
 }

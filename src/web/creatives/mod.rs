@@ -68,13 +68,13 @@ struct FindingRow {
     message: String,
 }
 
-fn finding_rows(findings: &[Finding]) -> Vec<FindingRow> {
+fn finding_rows(locale: Locale, findings: &[Finding]) -> Vec<FindingRow> {
     let row = |f: &Finding| FindingRow {
         field: f.field.clone(),
         kind: f.kind.as_str(),
         tone: if f.severity == Severity::Error { "bad" } else { "warn" },
         text: f.text.clone(),
-        message: f.message.clone(),
+        message: crate::web::faults::finding(locale, f),
     };
     findings.iter().map(row).collect()
 }
@@ -151,6 +151,7 @@ struct Names {
     products: std::collections::HashMap<crate::platform::ids::ProductId, ProductRow>,
     results: std::collections::HashMap<CopyId, CopyResult>,
     linked: bool,
+    locale: Locale,
 }
 
 impl Names {
@@ -165,6 +166,7 @@ impl Names {
             products: crate::catalog::tiles(db, &products).await?,
             results: crate::attribution::copy_results(db, &ids).await?,
             linked: shell.ui().has("/campaigns/{id}"),
+            locale: shell.locale(),
         })
     }
 
@@ -191,7 +193,7 @@ impl Names {
             edited: copy.status == crate::copywriter::CopyStatus::Edited,
             stale: copy.stale,
             usable: copy.status.usable(),
-            findings: finding_rows(&copy.findings),
+            findings: finding_rows(self.locale, &copy.findings),
             generator: copy.generator,
             updated_at: copy.updated_at,
             result: self.results.get(&copy.id).map(|r| ResultView::of(copy.channel, *r)),

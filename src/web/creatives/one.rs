@@ -99,7 +99,7 @@ pub(super) async fn show(
     findings: &[Finding],
     status: StatusCode,
 ) -> ApiResult {
-    let rows = finding_rows(findings);
+    let rows = finding_rows(shell.locale(), findings);
     let fields = fields(copy.channel, text, &rows);
     let others = rows.iter().filter(|r| fields.iter().all(|f| f.name != r.field)).cloned().collect();
     let product = catalog::get(&platform.db, copy.product_id).await?;
@@ -148,7 +148,7 @@ struct CheckedView {
 pub(super) async fn checked(shell: &Shell, platform: &Platform, id: &str, text: &Copy) -> ApiResult {
     let copy = find(platform, id).await?;
     let findings = copywriter::checked(platform, copy.id, text).await.map_err(ApiError::from)?;
-    let rows = finding_rows(&findings);
+    let rows = finding_rows(shell.locale(), &findings);
     let fields = fields(copy.channel, text, &rows);
     let others = rows.iter().filter(|r| fields.iter().all(|f| f.name != r.field)).cloned().collect();
     let view = CheckedView { fields, others, blocked: copywriter::has_error(&findings) };

@@ -14,7 +14,7 @@ use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::ImportId;
 use crate::platform::money::{Currency, Money};
 use crate::platform::queue::{self, RunFilter};
-use crate::platform::{Db, Platform};
+use crate::platform::{Db, Fault, Platform};
 use crate::web::page::{Confirm, Shell};
 use crate::web::table::{Choice, PAGE_ROWS, Pager, kept};
 
@@ -118,6 +118,8 @@ struct FieldRow {
 struct LookView {
     file: Row,
     looked: Looked,
+    /// Why it cannot be imported like this.
+    problems: Vec<String>,
     fields: Vec<FieldRow>,
     columns: Vec<Choice>,
     presets: Vec<Choice>,
@@ -154,6 +156,25 @@ fn fields(shell: &Shell, looked: &Looked) -> Vec<FieldRow> {
         .collect()
 }
 
+/// Fields by the names that the form gives them.
+fn about_field(shell: &Shell, fault: &Fault) -> Fault {
+    let field = fault.clone().with("field", |name| shell.say(&format!("import.field.{name}")));
+    // What the command line may be told is no help here.
+    field.with("hint", |hint| hint.split(" (--map").next().unwrap_or_default().to_owned())
+}
+
+/// What a refused row says beyond its code: the field meant, or a few words.
+fn detail(shell: &Shell, text: &str) -> String {
+    let field = format!("import.field.{text}");
+    if crate::web::i18n::has(&field) {
+        return shell.say(&field);
+    }
+    if let Some((is, wanted)) = text.split_once(" instead of ") {
+        return shell.say_with("import.detail.instead", &[("is", is.to_owned()), ("wanted", wanted.to_owned())]);
+    }
+    phrase(shell, text)
+}
+
 async fn look_view(
     shell: &Shell,
     platform: &Platform,
@@ -161,7 +182,10 @@ async fn look_view(
     reading: &Reading,
     wrong: Option<(&'static str, String)>,
 ) -> ApiResult<LookView> {
-    let looked = desk::look(platform, &file, reading).await.map_err(ApiError::internal)?;
+    let mut looked = desk::look(platform, &file, reading).await.map_err(ApiError::internal)?;
+    for reject in &mut looked.rejects {
+        reject.detail = detail(shell, &reject.detail);
+    }
     let mut columns = vec![Choice::new("", shell.say("import.no_column"))];
     columns.extend(looked.header.iter().filter(|h| !h.is_empty()).map(|h| Choice::new(h.clone(), h.clone())));
     let shop = &platform.config.shop;
@@ -172,6 +196,7 @@ async fn look_view(
     let kind = file.kind;
     let (error, wrong) = wrong.map_or((None, ""), |(field, text)| (Some(text), field));
     Ok(LookView {
+        problems: looked.problems.iter().map(|fault| shell.fault(&about_field(shell, fault))).collect(),
         fields: fields(shell, &looked),
         columns,
         presets: presets_of(kind).into_iter().map(|p| Choice::new(p.name(), shell.say(&format!("import.preset.{}", p.name())))).collect(),
@@ -375,7 +400,7 @@ pub(super) async fn start(shell: Shell, platform: Data<Platform>, path: Path<Str
         return show_look(&shell, &platform, file, &reading, wrong).await;
     }
     let looked = desk::look(&platform, &file, &reading).await.map_err(ApiError::internal)?;
-    if looked.problem.is_some() {
+    if !looked.problems.is_empty() {
         return show_look(&shell, &platform, file, &reading, Some(("columns", shell.say("import.wrong_columns")))).await;
     }
     desk::start(&platform, file.id, &reading).await.map_err(ApiError::internal)?;

@@ -1,7 +1,6 @@
 //! Import: bring people, products and orders in. Upload, look into it, say which column is what, follow the job, take the refused rows.
 
 mod desk;
-mod multipart;
 mod upload;
 
 use super::route::{Need, Route};

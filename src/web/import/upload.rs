@@ -1,16 +1,16 @@
 //! Taking a file in: piece by piece into the database, with a limit.
 
 use actix_web::HttpRequest;
-use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::{Data, Payload};
 
-use super::multipart::{Multipart, Piece};
+use crate::fault;
 use crate::import::Kind;
 use crate::import::desk::{self, MAX_UPLOAD_BYTES, PIECE_BYTES};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::ImportId;
 use crate::web::page::Shell;
+use crate::web::upload::{Multipart, Piece, content_type};
 
 /// Longest value of a field beside the file.
 const MAX_FIELD: usize = 100;
@@ -27,7 +27,11 @@ impl Taking {
     async fn take(&mut self, platform: &Platform, mut bytes: &[u8]) -> ApiResult<()> {
         self.bytes += bytes.len() as i64;
         if self.bytes > MAX_UPLOAD_BYTES {
-            return Err(ApiError::too_large(format!("A file may have {} MB. Split it, or pack it with gzip.", MAX_UPLOAD_BYTES >> 20)));
+            return Err(ApiError::too_large(fault!(
+                "upload.split",
+                "A file may have {mb} MB. Split it, or pack it with gzip.",
+                mb = MAX_UPLOAD_BYTES >> 20
+            )));
         }
         while !bytes.is_empty() {
             let room = PIECE_BYTES - self.waiting.len();
@@ -52,8 +56,7 @@ impl Taking {
 }
 
 pub(super) async fn upload(shell: Shell, platform: Data<Platform>, req: HttpRequest, payload: Payload) -> ApiResult {
-    let content_type = req.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let mut form = Multipart::new(content_type, payload)?;
+    let mut form = Multipart::new(content_type(&req), payload)?;
     let by = shell.session()?.user.email.clone();
     let (mut kind, mut taking) = (Kind::People, None::<Taking>);
     let done = read(&mut form, &platform, &by, &mut kind, &mut taking).await;
@@ -82,7 +85,7 @@ pub(super) async fn upload(shell: Shell, platform: Data<Platform>, req: HttpRequ
     }
 }
 
-async fn read(form: &mut Multipart, platform: &Platform, by: &str, kind: &mut Kind, taking: &mut Option<Taking>) -> ApiResult<()> {
+async fn read(form: &mut Multipart<Payload>, platform: &Platform, by: &str, kind: &mut Kind, taking: &mut Option<Taking>) -> ApiResult<()> {
     let (mut field, mut value) = (String::new(), Vec::new());
     while let Some(piece) = form.next().await? {
         match piece {

@@ -434,7 +434,7 @@ async fn save(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, ne
         Err(ItemError::Invalid { field, detail }) => {
             let mut view = form(&shell, &platform.db, &new, id).await?;
             view.field = field.to_owned();
-            view.error = detail;
+            view.error = shell.fault(&detail);
             let title = if id.is_none() { shell.say("items.new") } else { shell.say_with("placements.edit_title", &[("name", new.name)]) };
             shell.render_as(StatusCode::UNPROCESSABLE_ENTITY, "placements/item_form.html", title, &view)
         }

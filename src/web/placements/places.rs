@@ -222,7 +222,7 @@ async fn save(shell: Shell, platform: Data<Platform>, server: Data<AdServer>, ne
         Err(error) => {
             let mut view = form(&shell, &platform.db, &new, fresh).await?;
             view.field = TargetingForm::field(error.field()).to_owned();
-            view.error = error.to_string();
+            view.error = shell.fault(&error.fault());
             let title = if fresh { shell.say("placements.new") } else { shell.say_with("placements.edit_title", &[("name", new.name)]) };
             shell.render_as(StatusCode::UNPROCESSABLE_ENTITY, "placements/form.html", title, &view)
         }

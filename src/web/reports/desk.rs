@@ -119,7 +119,7 @@ async fn compute(slots: &Semaphore, platform: &Platform, kind: ReportKind, query
         Ok(Ok(answer)) => Outcome::Done(Arc::new(answer)),
         Ok(Err(error)) => {
             let error = ApiError::from(error);
-            Outcome::Refused(Arc::new(Refused { status: error.status().as_u16(), detail: error.detail().to_owned() }))
+            Outcome::Refused(Arc::new(Refused { status: error.status().as_u16(), detail: error.detail().to_string() }))
         }
         Err(_) => Outcome::TooLong,
     }

@@ -8,7 +8,7 @@ use actix_web::web::{Bytes, Data, Path, Query};
 use serde::{Deserialize, Serialize};
 
 use super::draft::Node;
-use super::read::{self, Reading, Wrong};
+use super::read::{self, Reading, Why, Wrong};
 use super::starts::{self, Start};
 use super::view::{Drawing, Hints, Row, summary};
 use super::words::Teller;
@@ -169,7 +169,7 @@ async fn live(shell: &Shell, db: &Db, root: &Node) -> ApiResult<LiveView> {
     let found = match audience::count_within(db, &rule, now, COUNT_LIMIT).await {
         Ok(found) => found,
         // Circles and unknown segments are for the person who edits.
-        Err(AudienceError::Rule(error)) => return Ok(LiveView { problem: Some(error.why), ..LiveView::default() }),
+        Err(AudienceError::Rule(error)) => return Ok(LiveView { problem: Some(shell.fault(&error.why)), ..LiveView::default() }),
         Err(other) => return Err(other.into()),
     };
     let mut view = LiveView { words: Some(words_of(shell, db, &rule).await?), ..LiveView::default() };
@@ -220,7 +220,7 @@ fn refused(shell: &Shell, error: AudienceError) -> Refused {
         AudienceError::Name => Refused::Names([Some(shell.say("segments.wrong.name")), None]),
         AudienceError::Key => Refused::Names([None, Some(shell.say("segments.wrong.key"))]),
         AudienceError::Taken(key) => Refused::Names([None, Some(shell.say_with("segments.wrong.taken", &[("key", key)]))]),
-        AudienceError::Rule(error) => Refused::Rule(vec![Wrong { at: "r:kind".into(), why: error.why }]),
+        AudienceError::Rule(error) => Refused::Rule(vec![Wrong { at: "r:kind".into(), why: Why::Fault(error.why) }]),
         other => Refused::Other(other),
     }
 }

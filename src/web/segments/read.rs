@@ -5,16 +5,25 @@ use serde_json::{Map, Value, json};
 
 use super::draft::{Fields, Node};
 use crate::audience::rule::{Column, Kind, MAX_DAYS, Rule, TraitName};
+use crate::platform::Fault;
 use crate::platform::clock::Timestamp;
 use crate::platform::money::{Currency, Money};
+
+/// What is to be mended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Why {
+    /// A translation key.
+    Key(String),
+    /// From the rule's own checks.
+    Fault(Fault),
+}
 
 /// Something to mend: where, and what.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Wrong {
     /// `PATH:FIELD`, as the form names it.
     pub at: String,
-    /// A translation key, or (from the rule's own checks) a sentence.
-    pub why: String,
+    pub why: Why,
 }
 
 /// How texts are read: in whose zone and currency.
@@ -101,7 +110,7 @@ pub(super) fn rule(root: &Node, reading: Reading) -> Result<Rule, Vec<Wrong>> {
     match rule {
         Some(rule) if wrongs.is_empty() => match rule.check() {
             Ok(()) => Ok(rule),
-            Err(error) => Err(vec![Wrong { at: "r:kind".into(), why: error.why }]),
+            Err(error) => Err(vec![Wrong { at: "r:kind".into(), why: Why::Fault(error.why) }]),
         },
         _ => Err(wrongs),
     }
@@ -121,7 +130,7 @@ fn node(node: &Node, path: &str, reading: Reading, wrongs: &mut Vec<Wrong>) -> O
         Ok(rule) if node.negated() => Some(Rule::Not { rule: Box::new(rule) }),
         Ok(rule) => Some(rule),
         Err(error) => {
-            wrongs.push(Wrong { at: format!("{path}:{}", field_of(&error.path)), why: error.why });
+            wrongs.push(Wrong { at: format!("{path}:{}", field_of(&error.path)), why: Why::Fault(error.why) });
             None
         }
     }
@@ -129,7 +138,7 @@ fn node(node: &Node, path: &str, reading: Reading, wrongs: &mut Vec<Wrong>) -> O
 
 fn group(node_: &Node, path: &str, reading: Reading, wrongs: &mut Vec<Wrong>) -> Option<Rule> {
     if node_.children.is_empty() {
-        wrongs.push(Wrong { at: format!("{path}:kind"), why: "segments.wrong.empty_group".into() });
+        wrongs.push(Wrong { at: format!("{path}:kind"), why: Why::Key("segments.wrong.empty_group".into()) });
         return None;
     }
     let children: Vec<Option<Rule>> =
@@ -172,7 +181,7 @@ struct Scribe<'a> {
 
 impl Scribe<'_> {
     fn wrong(&mut self, field: &str, why: &str) {
-        self.wrongs.push(Wrong { at: format!("{}:{field}", self.path), why: format!("segments.wrong.{why}") });
+        self.wrongs.push(Wrong { at: format!("{}:{field}", self.path), why: Why::Key(format!("segments.wrong.{why}")) });
     }
 
     fn text(&mut self, fields: &Fields, field: &str, prefix: &str) -> String {

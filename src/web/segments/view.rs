@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::draft::{Fields, KINDS, Node, may_group};
-use super::read::{self, Values, Wrong, chosen_values, ops_of, trait_of, trait_values, values_of};
+use super::read::{self, Values, Why, Wrong, chosen_values, ops_of, trait_of, trait_values, values_of};
 use crate::audience::rule::{Column, Kind, TraitName};
 use crate::web::page::Shell;
 use crate::web::table::Choice;
@@ -83,8 +83,10 @@ impl Drawing<'_> {
     }
 
     fn wrong(&self, at: &str) -> Option<String> {
-        let why = &self.wrongs.iter().find(|w| w.at == at)?.why;
-        Some(if crate::web::i18n::has(why) { self.shell.say(why) } else { why.clone() })
+        Some(match &self.wrongs.iter().find(|w| w.at == at)?.why {
+            Why::Key(key) => self.shell.say(key),
+            Why::Fault(fault) => self.shell.fault(fault),
+        })
     }
 
     fn row(&self, shape: &'static str, path: &str, join: &'static str) -> Row {
