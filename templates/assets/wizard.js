@@ -27,12 +27,44 @@ async function ask() {
   }
 }
 
+// A text that is edited is held against the guardrails while somebody types; the answer's parts go beside its fields.
+const waiting = new WeakMap();
+function later(words) {
+  clearTimeout(waiting.get(words)?.timer);
+  waiting.set(words, { timer: setTimeout(() => check(words), 350) });
+}
+async function check(words) {
+  const mine = waiting.get(words);
+  const body = new URLSearchParams();
+  for (const field of words.querySelectorAll("[name^='copy.']")) body.set(field.name.split(".").pop(), field.value);
+  try {
+    const answer = await fetch(words.dataset.copy, {
+      method: "POST",
+      body,
+      headers: { "X-CSRF-Token": document.querySelector('meta[name="csrf"]').content, "X-Requested-By": "wizard", Accept: "text/html" },
+      credentials: "same-origin",
+    });
+    if (!answer.ok || answer.redirected || waiting.get(words) !== mine) return;
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-for]")) {
+      words.querySelector(`[data-found="${part.dataset.for}"]`)?.replaceChildren(...part.childNodes);
+    }
+  } catch {
+    // Saving says it.
+  }
+}
+
 if (form && summary) {
   // What only looks (a preview's width, whose sample) changes no plan.
   const looks = new Set(["look", "person", "variant", "test_to"]);
   form.addEventListener("input", (event) => {
     if (looks.has(event.target.name)) return;
     dirty = true;
+    const words = event.target.closest("[data-copy]");
+    if (words) {
+      later(words);
+      return;
+    }
     clearTimeout(timer);
     timer = setTimeout(ask, 500);
   });

@@ -11,6 +11,7 @@ mod list;
 mod preview;
 mod progress;
 mod read;
+mod retouch;
 mod schedule_form;
 mod summary;
 mod when;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::form::{Errors, Fields, VariantForm, WizardForm, all_errors};
 use super::read::said;
+use super::retouch::{self, Overlays, Retouched};
 use super::schedule_form::{self, Days, KINDS};
 use super::summary::{self, Summary};
 use super::words::{self, Sample};
@@ -13,13 +14,14 @@ use super::{Shown, find, preview, refused};
 use crate::adserver::{self, Placement};
 use crate::audience;
 use crate::campaign::{self, Campaign, CampaignError, GoalKind, NewCampaign};
-use crate::copywriter::{self, Occasion, Tone};
+use crate::copywriter::{self, CopyError, Occasion, Severity, Tone};
 use crate::creative;
 use crate::delivery::{self, NotifyError};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{CopyId, SegmentId, VariantId};
 use crate::touches::TouchChannel;
+use crate::web::faults;
 use crate::web::page::Shell;
 use crate::web::table::Choice;
 
@@ -135,12 +137,13 @@ async fn view(
     form: WizardForm,
     errors: &Errors,
     query: &WizardQuery,
+    typed: &Overlays,
 ) -> ApiResult<WizardView> {
     let db = &platform.db;
     let segments = audience::list(db, SegmentId(0), MAX_SEGMENTS).await.map_err(ApiError::from)?;
     let users = shell.ui().accounts.list().await?;
     let sample = match stored {
-        Some(campaign) => Some(words::sample(shell, platform, campaign, &query.person).await?),
+        Some(campaign) => Some(words::sample(shell, platform, campaign, &query.person, typed).await?),
         None => None,
     };
     let mut rows = form.variants.clone();
@@ -196,7 +199,7 @@ async fn view(
 pub async fn new(shell: Shell, platform: Data<Platform>, query: Query<WizardQuery>) -> ApiResult {
     let caps = campaign::policy(&platform.db).await?.caps;
     let form = WizardForm::fresh(&shell, caps, query.segment.clone());
-    let view = view(&shell, &platform, None, form, &Errors::new(), &query).await?;
+    let view = view(&shell, &platform, None, form, &Errors::new(), &query, &Overlays::new()).await?;
     shell.render("campaigns/wizard.html", shell.say("campaigns.new"), &view)
 }
 
@@ -216,7 +219,7 @@ pub async fn edit(shell: Shell, platform: Data<Platform>, id: Path<String>, quer
     };
     let caps = campaign::policy(&platform.db).await?.caps;
     let form = WizardForm::of(&shell, &campaign.name, &campaign.plan, caps);
-    let view = view(&shell, &platform, Some(&campaign), form, &Errors::new(), &query).await?;
+    let view = view(&shell, &platform, Some(&campaign), form, &Errors::new(), &query, &Overlays::new()).await?;
     shell.render("campaigns/wizard.html", shell.say_with("wizard.edit", &[("name", campaign.name.clone())]), &view)
 }
 
@@ -273,16 +276,41 @@ async fn save(shell: &Shell, platform: &Platform, stored: Option<Campaign>, fiel
     let query = WizardQuery { person: fields.one("person"), variant: fields.one("variant"), ..WizardQuery::default() };
     match store(platform, stored.as_ref(), &form, shell).await? {
         Ok(campaign) => {
+            let asked = fields.one("do");
+            let (verb, which) = asked.split_once(':').unwrap_or((&asked, ""));
+            // Whoever writes or refuses a text does not want what was typed into it.
+            let except = if matches!(verb, "rewrite" | "reject") { which.parse().ok() } else { None };
+            let touched = retouch::apply(platform, &campaign, fields, except).await?;
             shell.note(campaign.id.to_string(), campaign.name.clone());
-            after(shell, platform, &campaign, fields, &query).await
+            if touched.refused.is_empty() {
+                return after(shell, platform, &campaign, fields, &query, &touched).await;
+            }
+            let refused = Errors::from([("words", shell.say("wizard.words_refused"))]);
+            again(shell, platform, Some(&campaign), form, &refused, &query, &touched.refused).await
         }
         Err(errors) => {
-            let view = view(shell, platform, stored.as_ref(), form, &errors, &query).await?;
-            let title =
-                stored.as_ref().map_or_else(|| shell.say("campaigns.new"), |c| shell.say_with("wizard.edit", &[("name", c.name.clone())]));
-            shell.render_as(StatusCode::UNPROCESSABLE_ENTITY, "campaigns/wizard.html", title, &view)
+            let typed = match &stored {
+                Some(campaign) => retouch::look(platform, campaign, fields).await?,
+                None => Overlays::new(),
+            };
+            again(shell, platform, stored.as_ref(), form, &errors, &query, &typed).await
         }
     }
+}
+
+/// The page with what is to be mended.
+async fn again(
+    shell: &Shell,
+    platform: &Platform,
+    stored: Option<&Campaign>,
+    form: WizardForm,
+    errors: &Errors,
+    query: &WizardQuery,
+    typed: &Overlays,
+) -> ApiResult {
+    let view = view(shell, platform, stored, form, errors, query, typed).await?;
+    let title = stored.map_or_else(|| shell.say("campaigns.new"), |c| shell.say_with("wizard.edit", &[("name", c.name.clone())]));
+    shell.render_as(StatusCode::UNPROCESSABLE_ENTITY, "campaigns/wizard.html", title, &view)
 }
 
 /// The wizard's page again, with the same person and variant, at a section.
@@ -292,7 +320,14 @@ fn page_of(campaign: &Campaign, query: &WizardQuery, section: &str) -> String {
 }
 
 /// What the button asked for, once the draft is kept.
-async fn after(shell: &Shell, platform: &Platform, campaign: &Campaign, fields: &Fields<'_>, query: &WizardQuery) -> ApiResult {
+async fn after(
+    shell: &Shell,
+    platform: &Platform,
+    campaign: &Campaign,
+    fields: &Fields<'_>,
+    query: &WizardQuery,
+    touched: &Retouched,
+) -> ApiResult {
     let asked = fields.one("do");
     let (verb, which) = asked.split_once(':').unwrap_or((&asked, ""));
     let words = page_of(campaign, query, "#words");
@@ -303,6 +338,14 @@ async fn after(shell: &Shell, platform: &Platform, campaign: &Campaign, fields: 
         "write" => {
             let n = words::write(platform, campaign, &query.person).await?;
             Ok(shell.redirect_saying(&words, "good", shell.say_with("wizard.wrote", &[("n", n.to_string())])))
+        }
+        // What was typed into it passed, and is approved by that.
+        "approve" if which.parse().is_ok_and(|id| touched.kept.contains(&id)) => {
+            Ok(shell.redirect_saying(&words, "good", shell.say("wizard.did_edit")))
+        }
+        "edit" => {
+            let said = if touched.kept.is_empty() { "wizard.same_words" } else { "wizard.did_edit" };
+            Ok(shell.redirect_saying(&words, "good", shell.say(said)))
         }
         "approve" | "reject" | "rewrite" => decide(shell, platform, campaign, verb, which, &words).await,
         "test" => test(shell, platform, campaign, fields, query).await,
@@ -321,6 +364,11 @@ async fn decide(shell: &Shell, platform: &Platform, campaign: &Campaign, verb: &
         "reject" => copywriter::reject(platform, id).await,
         _ => copywriter::rewrite(platform, id).await,
     };
+    if let Err(CopyError::Refused(findings)) = &done {
+        let bad = findings.iter().filter(|f| f.severity == Severity::Error);
+        let why: Vec<String> = bad.map(|f| format!("“{}”: {}", f.text, faults::finding(shell.locale(), f))).collect();
+        return Ok(shell.redirect_saying(back, "bad", why.join(" ")));
+    }
     match done.map_err(ApiError::from) {
         Ok(_) => Ok(shell.redirect_saying(back, "good", shell.say(&format!("wizard.did_{verb}")))),
         Err(error) if error.status().is_client_error() => Ok(shell.redirect_saying(back, "bad", shell.fault(error.detail()))),
@@ -337,7 +385,7 @@ async fn test(shell: &Shell, platform: &Platform, campaign: &Campaign, fields: &
     if !known || campaign.plan.channel != TouchChannel::Email {
         return Ok(shell.redirect_saying(&back, "bad", shell.say("wizard.test.who")));
     }
-    let sample = words::sample(shell, platform, campaign, &query.person).await?;
+    let sample = words::sample(shell, platform, campaign, &query.person, &Overlays::new()).await?;
     let variant = query.variant.parse::<VariantId>().ok().or_else(|| campaign.variants.first().map(|v| v.id)).unwrap_or(VariantId(0));
     let mail = if sample.id.is_empty() {
         None

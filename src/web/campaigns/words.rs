@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::retouch::{Overlay, Overlays};
 use crate::campaign::{self, Campaign};
 use crate::catalog::{self, Product};
 use crate::copywriter::{self, CopyRequest, Severity, StoredCopy};
@@ -9,6 +10,9 @@ use crate::people::{self, Person};
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{PersonId, ProductId, VariantId};
 use crate::platform::{Money, Platform};
+use crate::web::creatives::{Field, FindingRow, fields, finding_rows};
+use crate::web::faults;
+use crate::web::i18n::Locale;
 use crate::web::page::Shell;
 use crate::web::table::Choice;
 use crate::{audience, creative};
@@ -59,6 +63,13 @@ pub struct CardCopy {
     pub marks: Vec<Mark>,
     pub by_hand: bool,
     pub banners: Vec<BannerView>,
+    /// The text with its slots, to be edited.
+    pub fields: Vec<Field>,
+    /// What is found about the product itself, or about the whole.
+    pub others: Vec<FindingRow>,
+    /// It was typed, and is not kept yet.
+    pub open: bool,
+    pub blocked: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -145,7 +156,14 @@ pub fn requests(platform: &Platform, campaign: &Campaign, person: Option<&Person
     campaign.variants.iter().filter_map(|v| Some((v.id, of(v.id)?))).collect()
 }
 
-fn card_copy(stored: &StoredCopy, person: &Person, product: &Product, banners: Vec<BannerView>) -> CardCopy {
+fn card_copy(
+    locale: Locale,
+    stored: &StoredCopy,
+    typed: Option<&Overlay>,
+    person: &Person,
+    product: &Product,
+    banners: Vec<BannerView>,
+) -> CardCopy {
     let text = stored.copy.fill(person.first_name.as_deref(), product.price_now(), stored.locale);
     let marks = stored
         .findings
@@ -154,7 +172,7 @@ fn card_copy(stored: &StoredCopy, person: &Person, product: &Product, banners: V
             tone: if f.severity == Severity::Error { "bad" } else { "warn" },
             field: f.field.clone(),
             text: f.text.clone(),
-            message: f.message.clone(),
+            message: faults::finding(locale, f),
         })
         .collect();
     let badge = match stored.status.as_str() {
@@ -162,7 +180,14 @@ fn card_copy(stored: &StoredCopy, person: &Person, product: &Product, banners: V
         "rejected" | "dropped" => "bad",
         _ => "info",
     };
+    let (words, found) = typed.map_or((&stored.copy, &stored.findings), |t| (&t.text, &t.findings));
+    let rows = finding_rows(locale, found);
+    let fields = fields(stored.channel, words, &rows);
     CardCopy {
+        others: rows.into_iter().filter(|r| fields.iter().all(|f| f.name != r.field)).collect(),
+        fields,
+        open: typed.is_some(),
+        blocked: typed.is_some_and(|t| copywriter::has_error(&t.findings)),
         id: stored.id.to_string(),
         status: stored.status.as_str(),
         badge,
@@ -180,7 +205,8 @@ fn card_copy(stored: &StoredCopy, person: &Person, product: &Product, banners: V
 }
 
 /// The sample of a stored campaign.
-pub async fn sample(shell: &Shell, platform: &Platform, campaign: &Campaign, asked: &str) -> ApiResult<Sample> {
+/// `typed`: texts that come back in their form.
+pub async fn sample(shell: &Shell, platform: &Platform, campaign: &Campaign, asked: &str, typed: &Overlays) -> ApiResult<Sample> {
     let mut found = people_of(platform, campaign, asked).await?;
     let mut sample = Sample { asked: asked.to_owned(), ..Sample::default() };
     if found.is_empty() {
@@ -216,7 +242,7 @@ pub async fn sample(shell: &Shell, platform: &Platform, campaign: &Campaign, ask
             variant_id: variant.to_string(),
             tone: shell.say(&format!("campaign.tone.{}", named.variant.tone)),
             language: request.locale.as_str(),
-            copy: copy.map(|c| card_copy(c, &person, main, banners)),
+            copy: copy.map(|c| card_copy(shell.locale(), c, typed.get(&c.id), &person, main, banners)),
         });
     }
     Ok(sample)

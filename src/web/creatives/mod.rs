@@ -17,9 +17,11 @@ use crate::account::Permission;
 use crate::attribution::CopyResult;
 use crate::catalog::ProductRow;
 use crate::copywriter::{CopyChannel, CopyState, Finding, Severity, StoredCopy};
+use crate::web::i18n::Locale;
 use crate::platform::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::CopyId;
+pub(super) use one::{Field, fields};
 use rate::Rate;
 
 pub(super) fn routes() -> Vec<Route> {
@@ -59,8 +61,8 @@ fn copy_id(text: &str) -> ApiResult<CopyId> {
 
 /// What a guardrail found, beside the text.
 #[derive(Clone, Debug, Serialize)]
-struct FindingRow {
-    field: String,
+pub(super) struct FindingRow {
+    pub field: String,
     kind: &'static str,
     /// `bad` where the text may not be shown.
     tone: &'static str,
@@ -68,7 +70,7 @@ struct FindingRow {
     message: String,
 }
 
-fn finding_rows(locale: Locale, findings: &[Finding]) -> Vec<FindingRow> {
+pub(super) fn finding_rows(locale: Locale, findings: &[Finding]) -> Vec<FindingRow> {
     let row = |f: &Finding| FindingRow {
         field: f.field.clone(),
         kind: f.kind.as_str(),

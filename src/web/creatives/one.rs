@@ -15,8 +15,8 @@ use crate::web::page::Shell;
 
 /// A field of the form: what may stand in it, and what was found.
 #[derive(Clone, Debug, Serialize)]
-struct Field {
-    name: &'static str,
+pub(in crate::web) struct Field {
+    pub name: &'static str,
     value: String,
     /// Widest text; characters of dense scripts count twice.
     most: usize,
@@ -72,7 +72,8 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<Stri
     show(&shell, &platform, copy, &text, &findings, StatusCode::OK).await
 }
 
-fn fields(channel: CopyChannel, text: &Copy, findings: &[FindingRow]) -> Vec<Field> {
+/// The fields of a text that a channel shows, each with its limit and what was found in it.
+pub(in crate::web) fn fields(channel: CopyChannel, text: &Copy, findings: &[FindingRow]) -> Vec<Field> {
     let limits = guardrails::limits(channel);
     let most = [limits.subject, limits.preheader, limits.headline, limits.body, limits.cta];
     text.fields()

@@ -15,7 +15,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::ask("/import/{id}/look", plan, desk::look),
         Route::post("/import/{id}/start", plan, "import.start", desk::start),
         Route::get("/import/{id}/part/progress", plan, desk::progress),
-        Route::get("/import/{id}/rejects.csv", people, desk::rejects),
+        Route::file("/import/{id}/rejects.csv", people, "import.rejects", desk::rejects),
         Route::get("/import/{id}/remove", plan, desk::ask_remove),
         Route::post("/import/{id}/remove", plan, "import.remove", desk::remove),
     ]
