@@ -126,6 +126,12 @@ pub async fn page(
     now: Timestamp,
 ) -> Result<Vec<Draft>, CampaignError> {
     let mut drafts = who(platform, campaign, policy, people, run_at, now).await?;
+    products(platform, shelf, &mut drafts, now).await?;
+    Ok(drafts)
+}
+
+/// Chooses the products of those who are reached; for whom there is none is left out.
+pub async fn products(platform: &Platform, shelf: &Shelf, drafts: &mut [Draft], now: Timestamp) -> Result<(), CampaignError> {
     let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
     let mut chosen = shelf.choose(platform, &reached, now).await?;
     for draft in drafts.iter_mut().filter(|d| d.skip.is_none()) {
@@ -134,7 +140,7 @@ pub async fn page(
             None => draft.skip = Some(reason::NO_PRODUCT),
         }
     }
-    Ok(drafts)
+    Ok(())
 }
 
 /// The copy that a variant needs for a product.
@@ -154,19 +160,45 @@ pub fn copy_request(campaign: &Campaign, variant: VariantId, product: ProductId,
     })
 }
 
+fn wanted(campaign: &Campaign, draft: &Draft) -> Option<CopyRequest> {
+    copy_request(campaign, draft.variant, *draft.products.first()?, draft.locale)
+}
+
+/// Leaves those out for whose main product there is no copy and none can be written, and writes none. `known`: what was found out before.
+pub async fn foresee_copy(
+    platform: &Platform,
+    campaign: &Campaign,
+    drafts: &mut [Draft],
+    known: &mut HashMap<CopyKey, bool>,
+) -> Result<(), CopyError> {
+    let mut requests: HashMap<CopyKey, CopyRequest> = HashMap::new();
+    for request in drafts.iter().filter(|d| d.skip.is_none()).filter_map(|d| wanted(campaign, d)) {
+        if !known.contains_key(&request.key()) {
+            requests.insert(request.key(), request);
+        }
+    }
+    let requests: Vec<CopyRequest> = requests.into_values().collect();
+    known.extend(copywriter::foresee(platform, &requests).await?);
+    for draft in drafts.iter_mut().filter(|d| d.skip.is_none()) {
+        if !wanted(campaign, draft).is_some_and(|r| known.get(&r.key()).copied().unwrap_or(false)) {
+            draft.skip = Some(reason::NO_COPY);
+        }
+    }
+    Ok(())
+}
+
 /// Has the copy written that these drafts need (for their main products only); a draft for which there is none is left out.
 pub async fn with_copy(platform: &Platform, campaign: &Campaign, drafts: &mut [Draft]) -> Result<HashMap<PersonId, CopyId>, CopyError> {
-    let key = |d: &Draft| -> Option<CopyRequest> { copy_request(campaign, d.variant, *d.products.first()?, d.locale) };
-    let mut wanted: HashMap<CopyKey, CopyRequest> = HashMap::new();
-    for request in drafts.iter().filter_map(key) {
-        wanted.insert(request.key(), request);
+    let mut unique: HashMap<CopyKey, CopyRequest> = HashMap::new();
+    for request in drafts.iter().filter_map(|d| wanted(campaign, d)) {
+        unique.insert(request.key(), request);
     }
-    let mut requests: Vec<CopyRequest> = wanted.into_values().collect();
+    let mut requests: Vec<CopyRequest> = unique.into_values().collect();
     requests.sort_by_key(CopyRequest::key);
     let ensured = copywriter::ensure(platform, &requests).await?;
     let mut copies = HashMap::new();
     for draft in drafts.iter_mut().filter(|d| d.skip.is_none()) {
-        match key(draft).and_then(|r| ensured.ids.get(&r.key()).copied()) {
+        match wanted(campaign, draft).and_then(|r| ensured.ids.get(&r.key()).copied()) {
             Some(copy) => {
                 copies.insert(draft.person, copy);
             }

@@ -1,5 +1,5 @@
 //! The dry run: who would get what, when and in which variant, and who would not and why; and how large a lift this holdout could show.
-//! It drafts with the very code that plans, and writes nothing.
+//! It drafts with the very code that plans, and writes nothing: whether there would be words is found out by trying.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -164,6 +164,7 @@ pub async fn dry_run(platform: &Platform, id: CampaignId, sample: usize) -> Resu
     let mut shown: HashMap<ProductId, i64> = HashMap::new();
     let mut named: Vec<Draft> = Vec::new();
     let mut money = Moments::default();
+    let mut words = HashMap::new();
     let mut walk = audience::walk(db, campaign.plan.segment, now).await.map_err(anyhow::Error::from)?;
     loop {
         let people = walk.next(PAGE).await.map_err(anyhow::Error::from)?;
@@ -174,7 +175,8 @@ pub async fn dry_run(platform: &Platform, id: CampaignId, sample: usize) -> Resu
             report.partial = true;
             break;
         }
-        let drafts = draft::page(platform, &campaign, &policy, &shelf, &people, run_at, at).await?;
+        let mut drafts = draft::page(platform, &campaign, &policy, &shelf, &people, run_at, at).await?;
+        draft::foresee_copy(platform, &campaign, &mut drafts, &mut words).await.map_err(anyhow::Error::from)?;
         let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
         let spent = revenue(platform, &reached, now.plus_us(-campaign.window_us()), now).await?;
         money.add(spent.into_iter().map(|minor| minor as f64), reached.len());

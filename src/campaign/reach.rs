@@ -1,12 +1,14 @@
 //! Whom a plan would reach: exact for small audiences, else told from a sample that is spread over all people. Quick enough to be asked while
-//! somebody plans; products are left aside (see the dry run for those).
+//! somebody plans: products and words are looked for for some of them only (see the dry run for all).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::draft;
+use super::choice::Shelf;
+use super::draft::{self, Draft};
 use super::dry_run::{Detectable, Moments, detectable, next_run, revenue};
 use super::error::CampaignError;
+use super::facts::reason;
 use super::model::Campaign;
 use super::policy::policy;
 use crate::audience::{self, AudienceError, Counted};
@@ -21,6 +23,9 @@ const EXACT: i64 = 10_000;
 const PIECES: i64 = 10;
 const PIECE: i64 = 800;
 const PAGE: usize = 1_000;
+/// Of so many of those reached it is found out whether there is a product for them, and words about it; and how long that may take.
+const FORESEEN: usize = 150;
+const FORESIGHT: Duration = Duration::from_millis(1_500);
 /// How long the audience may be counted.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -37,6 +42,10 @@ pub struct Reach {
     pub held_out: i64,
     /// Would get nothing, by reason.
     pub skipped: BTreeMap<&'static str, i64>,
+    /// Of so many people reached it was found out whether there is a product and words for them; 0: it would have taken too long.
+    pub foreseen: i64,
+    /// Everybody reached was among them.
+    pub foreseen_all: bool,
     pub run_at: Timestamp,
     pub first_due: Option<Timestamp>,
     pub last_due: Option<Timestamp>,
@@ -45,7 +54,7 @@ pub struct Reach {
 
 impl Reach {
     pub fn exact(&self) -> bool {
-        self.looked_at == self.audience
+        self.looked_at == self.audience && (self.foreseen_all || self.foreseen == 0)
     }
 }
 
@@ -93,12 +102,15 @@ pub async fn reach(platform: &Platform, campaign: &Campaign) -> Result<Reach, Ca
         treated: 0,
         held_out: 0,
         skipped: BTreeMap::new(),
+        foreseen: 0,
+        foreseen_all: false,
         run_at,
         first_due: None,
         last_due: None,
         detectable: None,
     };
     let mut money = Moments::default();
+    let mut going: Vec<Draft> = Vec::new();
     for page in people.chunks(PAGE) {
         let drafts = draft::who(platform, campaign, &policy, page, run_at, at).await?;
         let reached: Vec<PersonId> = drafts.iter().filter(|d| d.skip.is_none()).map(|d| d.person).collect();
@@ -113,6 +125,7 @@ pub async fn reach(platform: &Platform, campaign: &Campaign) -> Result<Reach, Ca
             if d.skip.is_none() {
                 found.first_due = Some(found.first_due.map_or(d.due_at, |t| t.min(d.due_at)));
                 found.last_due = Some(found.last_due.map_or(d.due_at, |t| t.max(d.due_at)));
+                going.push(d);
             }
         }
     }
@@ -120,20 +133,65 @@ pub async fn reach(platform: &Platform, campaign: &Campaign) -> Result<Reach, Ca
     if audience <= EXACT {
         found.audience = found.looked_at;
     }
+    foresee(platform, campaign, going, &mut found, now).await?;
     scale(&mut found);
     let (mean, sd) = money.mean_sd();
     found.detectable = detectable(found.treated, found.held_out, mean, sd);
     Ok(found)
 }
 
+/// Takes out those for whom there is no product or no words: told from some, spread over all who would be reached.
+async fn foresee(
+    platform: &Platform,
+    campaign: &Campaign,
+    going: Vec<Draft>,
+    found: &mut Reach,
+    now: Timestamp,
+) -> Result<(), CampaignError> {
+    let all = going.len();
+    let step = all.div_ceil(FORESEEN).max(1);
+    let mut some: Vec<Draft> = going.into_iter().step_by(step).collect();
+    let look = async {
+        let shelf = Shelf::load(platform, &campaign.plan.choice, now).await?;
+        draft::products(platform, &shelf, &mut some, now).await?;
+        draft::foresee_copy(platform, campaign, &mut some, &mut HashMap::new()).await.map_err(anyhow::Error::from)?;
+        Ok::<(), CampaignError>(())
+    };
+    let Ok(looked) = tokio::time::timeout(FORESIGHT, look).await else { return Ok(()) };
+    looked?;
+    found.foreseen = i64::try_from(some.len()).unwrap_or(i64::MAX);
+    found.foreseen_all = step == 1;
+    for arm in [Arm::Treated, Arm::Ghost] {
+        let group = if arm == Arm::Treated { &mut found.treated } else { &mut found.held_out };
+        let of_arm: Vec<&Draft> = some.iter().filter(|d| d.arm == arm).collect();
+        let before = *group;
+        for reason in [reason::NO_PRODUCT, reason::NO_COPY] {
+            let lacking = i64::try_from(of_arm.iter().filter(|d| d.skip == Some(reason)).count()).unwrap_or(0);
+            let n = part(lacking, i64::try_from(of_arm.len()).unwrap_or(1), before).min(*group);
+            if n > 0 {
+                *group -= n;
+                *found.skipped.entry(reason).or_default() += n;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// As many of all as `n` are of `some`, to the nearest.
+fn part(n: i64, some: i64, all: i64) -> i64 {
+    if some == 0 {
+        return 0;
+    }
+    i64::try_from((i128::from(n) * i128::from(all) + i128::from(some) / 2) / i128::from(some)).unwrap_or(i64::MAX)
+}
+
 /// From the sample to all.
 fn scale(found: &mut Reach) {
-    if found.looked_at == 0 || found.exact() {
+    if found.looked_at == 0 || found.looked_at == found.audience {
         return;
     }
     let (all, some) = (found.audience, found.looked_at);
-    let up =
-        |n: &mut i64| *n = i64::try_from((i128::from(*n) * i128::from(all) + i128::from(some) / 2) / i128::from(some)).unwrap_or(i64::MAX);
+    let up = |n: &mut i64| *n = part(*n, some, all);
     up(&mut found.treated);
     up(&mut found.held_out);
     found.skipped.values_mut().for_each(up);

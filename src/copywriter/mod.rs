@@ -22,7 +22,7 @@ pub use model::{
 };
 pub use rewrite::{rewrite, stored};
 pub use service::{
-    CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, get, get_many, of_product, reject,
+    CopyError, Ensured, approve, brief_for, brief_of, checked, edit, ensure, ensure_with, foresee, get, get_many, of_product, reject,
 };
 pub use writer::{GRAMMAR_ID, Writer, Written};
 

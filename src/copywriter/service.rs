@@ -159,6 +159,39 @@ pub async fn ensure_with(platform: &Platform, writer: &Writer, requests: &[CopyR
     Ok(done)
 }
 
+/// Whether there is copy for each request, or can be: what [`ensure`] would come to, with nothing written and no remote backend asked. Where
+/// one is configured, what it has not been asked for yet counts as possible.
+pub async fn foresee(platform: &Platform, requests: &[CopyRequest]) -> Result<HashMap<CopyKey, bool>, CopyError> {
+    let asked: Vec<&CopyRequest> = requests.iter().collect();
+    let stored = stored_for(platform, &asked).await?;
+    let products: Vec<ProductId> = requests.iter().map(|r| r.product_id).collect::<HashSet<_>>().into_iter().collect();
+    let products = catalog::get_many(&platform.db, &products).await?;
+    let remote = platform.config.generator.backend == GeneratorBackend::OpenAi;
+    let mut possible = HashMap::with_capacity(requests.len());
+    for request in requests {
+        let key = request.key();
+        let Some(product) = products.get(&request.product_id) else {
+            possible.insert(key, false);
+            continue;
+        };
+        let brief = brief_for(product, request, &platform.config.shop.name);
+        let there = match stored.get(&key) {
+            Some(copy) if copy.facts_hash == brief.facts_hash() => copy.status.usable(),
+            Some(copy) if copy.status == CopyStatus::Rejected => false,
+            Some(copy) if matches!(copy.status, CopyStatus::Approved | CopyStatus::Edited) => {
+                !has_error(&guardrails::check(&copy.copy, &brief))
+            }
+            _ if remote => true,
+            _ => {
+                tokio::task::yield_now().await;
+                super::grammar::write(&brief, request.seed()).is_ok()
+            }
+        };
+        possible.insert(key, there);
+    }
+    Ok(possible)
+}
+
 impl Ensured {
     fn keep(&mut self, key: CopyKey, copy: &StoredCopy) {
         self.kept += 1;

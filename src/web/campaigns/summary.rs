@@ -107,7 +107,7 @@ pub fn reach_view(shell: &Shell, reach: &Reach) -> ReachView {
     ReachView {
         audience: reach.audience,
         exact: reach.exact(),
-        looked_at: reach.looked_at,
+        looked_at: if reach.looked_at < reach.audience { reach.looked_at } else { reach.foreseen },
         treated: reach.treated,
         held_out: reach.held_out,
         left_out,
