@@ -41,6 +41,7 @@ mod traits;
 mod web;
 mod web_campaigns;
 mod web_catalogue;
+mod web_chinese;
 mod web_creatives;
 mod web_home;
 mod web_import;

@@ -18,6 +18,8 @@ use crate::support::{START, TestShop};
 const HOUR: i64 = 3_600_000_000;
 const PEOPLE: i64 = 40;
 
+/// Per product, campaign and day.
+type ByDay = BTreeMap<(i64, i64, i64), [i64; 4]>;
 type Sums = BTreeMap<(i64, i64, i64, String), [i64; 13]>;
 
 /// The stored sums, whatever adds up to nothing left out.
@@ -39,9 +41,9 @@ async fn stored(db: &Db) -> Sums {
 }
 
 /// The same, counted touch by touch.
-async fn counted(db: &Db, zone: Tz) -> (Sums, BTreeMap<(i64, i64), [i64; 4]>) {
+async fn counted(db: &Db, zone: Tz, since: i64) -> (Sums, BTreeMap<(i64, i64), [i64; 4]>, ByDay) {
     let ids: Vec<TouchId> = read!(*db, |c| sqlx::query_scalar("SELECT id FROM touch").fetch_all(c).await).expect("ids");
-    let (mut sums, mut products) = (Sums::new(), BTreeMap::new());
+    let (mut sums, mut products, mut days) = (Sums::new(), BTreeMap::new(), BTreeMap::new());
     for (id, t) in touches::get_many(db, &ids).await.expect("touches") {
         let kinds: Vec<SignalKind> = touches::signals_of(db, id).await.expect("signals").iter().map(|s| s.kind).collect();
         let treated = t.arm == Arm::Treated;
@@ -68,11 +70,17 @@ async fn counted(db: &Db, zone: Tz) -> (Sums, BTreeMap<(i64, i64), [i64; 4]>) {
         if let (true, Some(product)) = (sent, t.product_id) {
             let sum = products.entry((product.0, t.campaign_id.0)).or_insert([0; 4]);
             sum.iter_mut().zip([n[4], n[5], n[6], n[8]]).for_each(|(s, n)| *s += n);
+            let day = t.due_at.day_in(zone);
+            if day >= since {
+                let sum = days.entry((product.0, t.campaign_id.0, day)).or_insert([0; 4]);
+                sum.iter_mut().zip([n[4], n[5], n[6], n[8]]).for_each(|(s, n)| *s += n);
+            }
         }
     }
+    days.retain(|_, n| *n != [0; 4]);
     sums.retain(|_, n| *n != [0; 13]);
     products.retain(|_, n| *n != [0; 4]);
-    (sums, products)
+    (sums, products, days)
 }
 
 async fn stored_products(db: &Db) -> BTreeMap<(i64, i64), [i64; 4]> {
@@ -80,6 +88,12 @@ async fn stored_products(db: &Db) -> BTreeMap<(i64, i64), [i64; 4]> {
         CAST(SUM(clicked) AS BIGINT) FROM rollup_product GROUP BY 1, 2";
     let rows: Vec<(i64, i64, i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
     rows.into_iter().map(|(p, c, a, b, d, e)| ((p, c), [a, b, d, e])).filter(|(_, n)| *n != [0; 4]).collect()
+}
+
+async fn stored_days(db: &Db) -> ByDay {
+    let sql = "SELECT product_id, campaign_id, day, sent, opened, viewable, clicked FROM rollup_product_day";
+    let rows: Vec<(i64, i64, i64, i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    rows.into_iter().map(|(p, c, day, a, b, d, e)| ((p, c, day), [a, b, d, e])).filter(|(_, n)| *n != [0; 4]).collect()
 }
 
 /// Per campaign, currency and reading: orders on whose path it is, orders of the last touch, linear and last revenue.
@@ -131,10 +145,11 @@ fn summed(sums: &Sums, credited: &Credited, currency: &str) -> BTreeMap<i64, [i6
 
 async fn check(p: &Platform, what: &str) {
     let zone = p.config.shop.time_zone;
-    let (sums, products) = counted(&p.db, zone).await;
+    let (sums, products, days) = counted(&p.db, zone, p.now().day_in(zone) - rollup::PRODUCT_DAYS).await;
     assert!(!sums.is_empty());
     assert_eq!(stored(&p.db).await, sums, "{what}");
     assert_eq!(stored_products(&p.db).await, products, "{what}");
+    assert_eq!(stored_days(&p.db).await, days, "{what}");
     assert_eq!(credited(&p.db, SUMS).await, credited(&p.db, FACTS).await, "{what}");
     assert_eq!(beside(&p.db).await, summed(&sums, &credited(&p.db, FACTS).await, p.config.shop.currency.code()), "{what}");
     let series = rollup::series(&p.db, None, Days::ALL).await.expect("series");
@@ -317,6 +332,12 @@ both_engines!(the_sums_equal_the_facts_whatever_happens, |shop| {
     assert!(facts.values().any(|n| n[0] > 0 && n[2] > 0), "the world earns something: {facts:?}");
     assert!(rollup::totals(&p.db, Days::ALL).await.expect("totals").counts.clicked > 0);
     assert_eq!(rollup::fold(p).await.expect("folded").changes, 0, "nothing new costs nothing");
+
+    // What is by day is kept for a while only.
+    moved(&shop, START.plus_us((150 + rollup::PRODUCT_DAYS * 24 - 72) * HOUR));
+    rollup::fold(p).await.expect("folded");
+    check(p, "three months later").await;
+    assert!(!stored_days(&p.db).await.is_empty(), "the last days of it are there still");
 
     // Added up anew, and in another zone.
     let before = stored(&p.db).await;

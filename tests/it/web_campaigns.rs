@@ -401,6 +401,84 @@ both_engines!(the_wizard_keeps_what_was_typed_and_makes_the_plan, |shop| {
     assert_eq!(marketer.get(&format!("/campaigns/{}/edit", begun.id)).await.location(), format!("/campaigns/{}", begun.id));
 });
 
+both_engines!(words_are_edited_in_the_wizard_beside_what_is_found, |shop| {
+    let p = &shop.platform;
+    let segment = world(p, 6).await.to_string();
+    let server = TestServer::start(&shop).await;
+    let marketer = Browser::signed_in(&server, Role::Marketer).await;
+    let saved = marketer.submit("/campaigns/new", "/campaigns/new", &typed("Words", &segment)).await;
+    let edit = saved.location().split('?').next().expect("a path").to_owned();
+    let send = async |more: &[(&str, &str)]| {
+        let mut fields = typed("Words", &segment);
+        fields.extend_from_slice(more);
+        marketer.submit(&edit, &edit, &fields).await
+    };
+    assert_eq!(send(&[("do", "write")]).await.status, 303);
+    let page = marketer.get(&edit).await.text;
+    let id = regex::Regex::new(r#"name="copy\.(cpy_\d+)\.subject""#).expect("pattern").captures(&page).expect("an editor")[1].to_owned();
+    let copy = async || marquee::copywriter::get(p, id.parse().expect("id")).await.expect("the copy");
+    let before = copy().await;
+    let name = |field: &str| format!("copy.{id}.{field}");
+    let (subject, body) = (name("subject"), name("body"));
+    // What does not pass comes back as it was typed, with what was found; the plan itself is kept.
+    let refused = send(&[(&subject, "<b>Only 7 left</b>"), (&body, &before.copy.body), ("do", &format!("edit:{id}"))]).await;
+    assert_eq!(refused.status, 422, "{}", refused.text);
+    for there in ["&lt;b&gt;Only 7 left&lt;/b&gt;", "does not pass the guardrails", "No HTML in copy", "data-copy=", " open>"] {
+        assert!(refused.text.contains(there), "{there}: {}", refused.text);
+    }
+    assert!(!refused.text.contains("<b>Only"));
+    assert_eq!(copy().await.copy, before.copy);
+    // A mistake elsewhere loses no words.
+    let elsewhere = send(&[(&subject, "A word of my own"), ("holdout", "a hundred")]).await;
+    assert!(elsewhere.status == 422 && elsewhere.text.contains("value=\"A word of my own\""), "{}", elsewhere.text);
+    assert_eq!(copy().await.copy, before.copy);
+    // What passes is kept, whichever button was pressed; untouched fields stay.
+    let kept = send(&[(&subject, "A word of my own"), ("do", "save")]).await;
+    assert_eq!(kept.status, 303, "{}", kept.text);
+    let after = copy().await;
+    assert_eq!((after.copy.subject.as_str(), &after.copy.body, after.status.as_str()), ("A word of my own", &before.copy.body, "edited"));
+    // Approving what was just typed keeps and approves it; a text of another campaign is nobody's business here.
+    let approved = send(&[(&subject, "Another word"), ("do", &format!("approve:{id}"))]).await;
+    assert!(approved.status == 303 && copy().await.copy.subject == "Another word");
+    let other = create(p, "Other", plan(segment.parse().expect("segment"), once(), json!({}))).await;
+    let path = format!("/campaigns/{}/edit", other.id);
+    let mut fields = typed("Other", &segment);
+    fields.push((&subject, "From elsewhere"));
+    assert_eq!(marketer.submit(&path, &path, &fields).await.status, 303);
+    assert_eq!(copy().await.copy.subject, "Another word");
+});
+
+both_engines!(who_would_get_no_words_is_foreseen, |shop| {
+    let p = &shop.platform;
+    let segment = world(p, 40).await;
+    let c = create(p, "Wordless", plan(segment, once(), json!({ "choice": { "products": 1 }, "holdout_bp": 2_000 }))).await;
+    let before = campaign::dry_run(p, c.id, 0).await.expect("dry run");
+    assert!(before.treated > 0 && !before.skipped.contains_key("no_copy"), "{before:?}");
+    // Somebody rejects the text of every product there is.
+    let goods = catalog::all(&p.db).await.expect("products");
+    let variant = c.variants[0].id;
+    let requests: Vec<_> =
+        goods.iter().filter_map(|g| campaign::copy_request(&c, variant, g.id, marquee::copywriter::Locale::En)).collect();
+    for id in marquee::copywriter::ensure(p, &requests).await.expect("written").ids.into_values() {
+        marquee::copywriter::reject(p, id).await.expect("rejected");
+    }
+    let after = campaign::dry_run(p, c.id, 0).await.expect("dry run");
+    assert_eq!((after.treated, after.held_out), (0, 0), "{after:?}");
+    assert_eq!(after.skipped["no_copy"], before.treated + before.held_out);
+    let reach = campaign::reach(p, &c).await.expect("reach");
+    assert!(reach.exact() && reach.treated == 0 && reach.skipped["no_copy"] == after.skipped["no_copy"], "{reach:?}");
+    // And so it comes.
+    begin(p, &c).await;
+    let progress = campaign::progress(&p.db, c.id).await.expect("progress");
+    let skipped: i64 = progress.states.iter().filter(|s| s.reason.as_deref() == Some("no_copy")).map(|s| s.touches).sum();
+    assert_eq!(skipped, after.skipped["no_copy"]);
+    let server = TestServer::start(&shop).await;
+    let marketer = Browser::signed_in(&server, Role::Marketer).await;
+    let d = create(p, "Wordless too", plan(segment, once(), json!({ "choice": { "skus": ["nowhere"] } }))).await;
+    let page = marketer.get(&format!("/campaigns/{}/edit", d.id)).await.text;
+    assert!(page.contains("No product that may be shown") || page.contains("Nothing to show"), "{page}");
+});
+
 both_engines!(every_kind_of_schedule_comes_back_as_it_was_typed, |shop| {
     let p = &shop.platform;
     let segment = world(p, 3).await;

@@ -13,7 +13,7 @@ use crate::support::browser::{Browser, Seen};
 use crate::support::server::TestServer;
 
 /// Sends a file as a browser's form does.
-async fn upload(browser: &Browser<'_>, kind: &str, name: &str, content: &[u8]) -> (u16, String) {
+pub async fn upload(browser: &Browser<'_>, kind: &str, name: &str, content: &[u8]) -> (u16, String) {
     let token = browser.get("/import").await.token();
     let boundary = "----MarqueeTestBoundary7";
     let mut body = Vec::new();

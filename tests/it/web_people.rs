@@ -126,6 +126,68 @@ async fn order(shop: &TestShop, person: PersonId, reference: &str, at: Timestamp
     tx.commit().await.expect("commit");
 }
 
+/// Ids of a list, over all its pages.
+async fn listed(browser: &Browser<'_>, query: &str) -> Vec<String> {
+    let rows = regex::Regex::new(r#"<a class="name" href="/people/(per_\d+)""#).expect("pattern");
+    let next = regex::Regex::new(r#"rel="next" href="([^"]+)""#).expect("pattern");
+    let (mut ids, mut path) = (Vec::new(), format!("/people?{query}"));
+    loop {
+        let page = browser.get(&path).await;
+        assert_eq!(page.status, 200, "{path}");
+        ids.extend(rows.captures_iter(&page.text).map(|c| c[1].to_owned()));
+        match next.captures(&page.text) {
+            Some(found) => path = format!("/people{}", found[1].replace("&amp;", "&")),
+            None => return ids,
+        }
+    }
+}
+
+both_engines!(people_stand_in_every_order_and_go_into_a_file, |shop| {
+    let p = &shop.platform;
+    let now = p.now();
+    let new: Vec<NewPerson> = (0..60)
+        .map(|i| NewPerson {
+            first_seen_at: Some(now.plus_days(-((i * 7) % 60) - 1)),
+            ..named("", &format!("u{i:02}@example.test"), &format!("{}{i:02}", if i % 2 == 0 { "Zoe" } else { "anna" }), "")
+        })
+        .chain([named("c-1", "", "=cmd()", "Berg")])
+        .collect();
+    let ids: Vec<String> = add(&shop, &new).await.iter().map(ToString::to_string).collect();
+    let buyers: Vec<PersonId> = [3, 5].iter().map(|i| ids[*i].parse().expect("id")).collect();
+    order(&shop, buyers[0], "A-1", now.plus_secs(-60)).await;
+    order(&shop, buyers[1], "A-2", now.plus_secs(-60)).await;
+    order(&shop, buyers[1], "A-3", now.plus_secs(-30)).await;
+    events::refresh_traits(p, now).await.expect("traits");
+    let server = TestServer::start(&shop).await;
+    let marketer = Browser::signed_in(&server, Role::Marketer).await;
+    let all: BTreeSet<&String> = ids.iter().collect();
+    for query in ["", "sort=name", "sort=-name", "sort=first_seen", "sort=-first_seen", "sort=last_seen", "sort=-orders", "sort=revenue"] {
+        let found = listed(&marketer, query).await;
+        assert_eq!((found.len(), found.iter().collect::<BTreeSet<_>>()), (61, all.clone()), "{query}: everybody once");
+    }
+    let names = listed(&marketer, "sort=name").await;
+    assert_eq!((&names[0], &names[1], &names[60]), (&ids[60], &ids[1], &ids[58]), "as the list names them, large and small letters alike");
+    let seen = listed(&marketer, "sort=first_seen").await;
+    assert_eq!(seen[0], ids[17], "17 × 7 is 59 modulo 60: seen first");
+    assert_eq!(listed(&marketer, "sort=-orders").await[..2], [buyers[1].to_string(), buyers[0].to_string()]);
+    assert_eq!(listed(&marketer, "sort=-revenue").await[..2], [buyers[1].to_string(), buyers[0].to_string()]);
+    // The file has the list's order, and no formula.
+    let file = marketer.get("/people/download?sort=-orders").await;
+    assert!(file.headers["content-type"].to_str().expect("text").starts_with("text/csv"));
+    let mut reader = csv::Reader::from_reader(file.text.as_bytes());
+    let rows: Vec<csv::StringRecord> = reader.records().map(|r| r.expect("a row")).collect();
+    assert_eq!((rows.len(), &rows[0][0], &rows[0][12], &rows[0][13]), (61, buyers[1].to_string().as_str(), "2", "200.00"));
+    assert!(file.text.contains("'=cmd()") && !file.text.contains(",=cmd"), "{}", file.text);
+    let some = marketer.get("/people/download?q=anna0").await.text;
+    assert_eq!(some.lines().count(), 6, "anna01, 03, 05, 07, 09 and the head: {some}");
+    // Who took it is written down, without what was looked for; who may not see people gets no file.
+    let admin = Browser::signed_in(&server, Role::Admin).await;
+    let log = admin.get("/settings/audit?action=people.download").await.text;
+    assert!(log.contains("marketer@example.test") && !log.contains("anna0"), "{log}");
+    let analyst = Browser::signed_in(&server, Role::Analyst).await;
+    assert_eq!(analyst.get("/people/download").await.status, 403);
+});
+
 both_engines!(a_timeline_is_one_stream_in_order_page_by_page, |shop| {
     let now = shop.platform.now();
     let id = add(&shop, &[named("c-1", "ann@example.test", "Ann", "")]).await[0];

@@ -129,6 +129,49 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
     assert_eq!(marketer.get("/placements/items/rubbish").await.status, 404);
 });
 
+both_engines!(tables_are_searched_ordered_and_downloaded, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (_, campaign) = running_campaign(&shop, &server, 0).await;
+    let admin = Browser::signed_in(&server, Role::Admin).await;
+    for n in 0..52 {
+        let (key, name) = (format!("p-{n:02}"), format!("Place {:02}", 99 - n));
+        let made = admin.submit("/placements/new", "/placements/new", &[("name", &name), ("key", &key), ("size", "300x250")]).await;
+        assert_eq!(made.status, 303, "{}", made.text);
+    }
+    for (name, price) in [("=1+1", "2.50"), ("Second", "1.50")] {
+        let fields = [
+            ("name", name),
+            ("campaign", campaign.as_str()),
+            ("placement", "home"),
+            ("tier", "standard"),
+            ("budget_kind", "none"),
+            ("price_kind", "cpm"),
+            ("price", price),
+            ("pacing", "fast"),
+            ("choice", "thompson"),
+        ];
+        let made = admin.submit("/placements/items/new", "/placements/items/new", &fields).await;
+        assert_eq!(made.status, 303, "{}", made.text);
+    }
+    assert_eq!(admin.submit("/placements/at/p-05", "/placements/at/p-05/pause", &[]).await.status, 303);
+    let rows = regex::Regex::new(r#"<a class="name" href="/placements/at/([^"]+)""#).expect("pattern");
+    let keys = |html: &str| rows.captures_iter(html).map(|c| c[1].to_owned()).collect::<Vec<_>>();
+    let first = admin.get("/placements?sort=name").await.text;
+    let listed = keys(&first);
+    assert_eq!((listed.len(), listed[1].as_str()), (50, "p-51"), "by name, not by key");
+    let next = regex::Regex::new(r#"rel="next" href="([^"]+)""#).expect("pattern").captures(&first).expect("more")[1].replace("&amp;", "&");
+    assert_eq!(keys(&admin.get(&format!("/placements{next}")).await.text), ["p-02", "p-01", "p-00"]);
+    assert_eq!(keys(&admin.get("/placements?state=paused").await.text), ["p-05"]);
+    assert_eq!(keys(&admin.get("/placements?q=PLACE%2099").await.text), ["p-00"]);
+    assert!(admin.get("/placements?q=nothing+like+it").await.text.contains("Nothing matches"));
+    let csv = admin.get("/placements/download?state=paused").await.text;
+    assert!(csv.lines().count() == 2 && csv.contains("p-05,Place 94,"), "{csv}");
+    let items = admin.get("/placements/items?q=second").await.text;
+    assert!(items.contains("Second") && !items.contains("=1+1"), "{items}");
+    let csv = admin.get("/placements/items/download?sort=name").await.text;
+    assert!(csv.lines().count() == 3 && csv.contains("'=1+1") && csv.contains("cpm,2.50,EUR"), "{csv}");
+});
+
 both_engines!(the_tester_shows_and_explains_and_counts_nothing, |shop| {
     let server = TestServer::start(&shop).await;
     let (key, campaign) = running_campaign(&shop, &server, 0).await;

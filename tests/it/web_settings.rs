@@ -149,6 +149,19 @@ both_engines!(keys_are_made_shown_once_and_revoked, |shop| {
     for line in csv.lines().skip(1) {
         assert!(line.split(',').all(|cell| !cell.trim_matches('"').starts_with(['=', '@'])), "{line}");
     }
+    // By day, of the viewer's zone; who took the log away stands in it.
+    let day = |n: i64| shop.platform.now().plus_days(n).to_utc().date_naive().to_string();
+    let today = admin.get(&format!("/settings/audit?from={0}&to={0}", day(0))).await.text;
+    assert!(today.contains("key.revoke") && today.contains("audit.download"), "{today}");
+    for (from, to) in [(1, 2), (-3, -1)] {
+        let other = admin.get(&format!("/settings/audit?from={}&to={}", day(from), day(to))).await.text;
+        assert!(!other.contains("<code>key.revoke</code>"), "{other}");
+    }
+    // Lists of users and keys go into files, for a review; no key is in them.
+    let users = admin.get("/settings/users/download?sort=-name").await.text;
+    assert!(users.starts_with("name,email,role,state") && users.contains("admin@example.test,admin,active"), "{users}");
+    let keys = admin.get("/settings/keys/download").await.text;
+    assert!(keys.contains(&prefix) && keys.contains("Till") && !keys.contains(&key), "{keys}");
 });
 
 both_engines!(figures_are_for_this_machine_and_for_keys, |shop| {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{read, write};
+use super::{PRODUCT_DAYS, read, write};
 use crate::attribution::AttributionSetting;
 use crate::platform::clock::MINUTE_US;
 use crate::platform::db::{Db, Dialect, Tx};
@@ -19,6 +19,11 @@ const CAMPAIGNS: i64 = 20;
 const COUNTS_US: i64 = 10 * MINUTE_US;
 /// On Postgres a campaign is added up in one snapshot, which a change beside it may refuse.
 const TRIES: usize = 5;
+
+/// The first day of which products are kept by day.
+fn first_kept(now: Timestamp, zone: chrono_tz::Tz) -> i64 {
+    now.day_in(zone) - PRODUCT_DAYS
+}
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,9 +51,10 @@ async fn fold_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Re
         // Another process may just have begun to add everything up anew, perhaps in another zone: its zone counts.
         let Some(zone) = write::lock(&mut tx).await? else { break };
         let taken = deltas::take(&mut tx, CHUNK).await?;
-        write::add(&mut tx, &taken, zone).await?;
+        write::add(&mut tx, &taken, zone, first_kept(now, zone)).await?;
         let last = taken.len() < usize::try_from(CHUNK)?;
         if last {
+            write::forget_days(&mut tx, first_kept(now, zone)).await?;
             write::folded(&mut tx, now).await?;
         }
         tx.commit().await?;
@@ -96,7 +102,7 @@ async fn rebuild_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow:
     for id in read::campaigns(db).await? {
         let mut tries = 0;
         loop {
-            match add_up(db, id, zone).await {
+            match add_up(db, id, zone, first_kept(platform.now(), zone)).await {
                 Ok(()) => break,
                 Err(e) if tries < TRIES && refused(&e) => tries += 1,
                 Err(e) => return Err(e.into()),
@@ -113,13 +119,13 @@ async fn rebuild_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow:
     Ok(folded)
 }
 
-async fn add_up(db: &Db, id: crate::platform::ids::CampaignId, zone: chrono_tz::Tz) -> sqlx::Result<()> {
+async fn add_up(db: &Db, id: crate::platform::ids::CampaignId, zone: chrono_tz::Tz, since: i64) -> sqlx::Result<()> {
     let mut tx = db.begin().await?;
     if let (Dialect::Postgres, Tx::Postgres(inner)) = (db.dialect(), &mut tx) {
         sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut **inner).await?;
     }
     write::lock(&mut tx).await?;
-    write::campaign(&mut tx, id, zone).await?;
+    write::campaign(&mut tx, id, zone, since).await?;
     tx.commit().await
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 pub(super) use fold::job;
 pub use fold::{Folded, fold, rebuild};
 pub use read::{
-    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, product_campaigns, product_months, series,
+    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, product_campaigns, product_days, product_months, series,
     series_of, state, top_products, totals,
 };
 pub(super) use write::{CreditDelta, credit_changed, lock};
@@ -23,6 +23,9 @@ pub(super) use write::{CreditDelta, credit_changed, lock};
 pub use crate::touches::deltas::Counts;
 
 use super::model::Model;
+
+/// So many days back products are kept by day; before that by month.
+pub const PRODUCT_DAYS: i64 = 92;
 
 /// Whole days of the shop's zone, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -295,6 +295,21 @@ pub async fn product_months(db: &Db, product: ProductId) -> sqlx::Result<Vec<(Na
     Ok(months.into_iter().collect())
 }
 
+/// What touches about one product came to, day by day, oldest first; days without any are absent, and those longer ago than
+/// [`PRODUCT_DAYS`](super::PRODUCT_DAYS). Only `sent`, `opened`, `viewable` and `clicked`.
+pub async fn product_days(db: &Db, product: ProductId, days: Days) -> sqlx::Result<Vec<(NaiveDate, Figures)>> {
+    let (from, to) = days.numbers();
+    let counts = format!(
+        "SELECT CAST(day AS TEXT) AS key, {PRODUCT_COUNTED}, {NOT_KEPT} FROM rollup_product_day
+         WHERE day >= $1 AND day <= $2 AND product_id = {} GROUP BY 1",
+        product.0
+    );
+    let rows: Vec<CountRow> = read!(*db, |c| sqlx::query_as(AssertSqlSafe(counts)).bind(from).bind(to).fetch_all(c).await)?;
+    let days: BTreeMap<NaiveDate, Figures> =
+        rows.into_iter().map(|r| (day_of(number(&r.key)), Figures { counts: r.counts, earned: Vec::new() })).collect();
+    Ok(days.into_iter().collect())
+}
+
 /// What each campaign's touches about one product came to so far.
 pub async fn product_campaigns(db: &Db, product: ProductId) -> sqlx::Result<BTreeMap<CampaignId, Figures>> {
     let found = product_figures(db, Group::Campaign, &format!("product_id = {}", product.0), Days::ALL).await?;

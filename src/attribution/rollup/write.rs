@@ -35,8 +35,13 @@ pub(in crate::attribution) async fn lock(tx: &mut Tx) -> sqlx::Result<Option<Tz>
 
 const BEGIN: &str =
     "UPDATE rollup_state SET zone = $1, ready = FALSE, build = build + 1, generation = generation + 1 WHERE id = 1 RETURNING build";
-const EMPTY: [&str; 4] =
-    ["DELETE FROM rollup_touch", "DELETE FROM rollup_credit", "DELETE FROM rollup_product", "DELETE FROM rollup_product_credit"];
+const EMPTY: [&str; 5] = [
+    "DELETE FROM rollup_touch",
+    "DELETE FROM rollup_credit",
+    "DELETE FROM rollup_product",
+    "DELETE FROM rollup_product_day",
+    "DELETE FROM rollup_product_credit",
+];
 /// From here on differences are cut in this zone; what was added up so far goes. The number of this build.
 pub(super) async fn begin(tx: &mut Tx, zone: Tz) -> sqlx::Result<i64> {
     let build = on!(&mut *tx, |c| sqlx::query_scalar(BEGIN).bind(zone.name()).fetch_one(&mut *c).await)?;
@@ -50,6 +55,12 @@ const DONE: &str = "UPDATE rollup_state SET ready = TRUE, as_of = $1, generation
 /// Every campaign is added up, unless another build began meanwhile: then its end counts.
 pub(super) async fn done(tx: &mut Tx, build: i64, now: Timestamp) -> sqlx::Result<()> {
     on!(tx, |c| sqlx::query(DONE).bind(now).bind(build).execute(&mut *c).await.map(|_| ()))
+}
+
+const FORGET_DAYS: &str = "DELETE FROM rollup_product_day WHERE day < $1";
+/// Products' days that have become too old go.
+pub(super) async fn forget_days(tx: &mut Tx, before: i64) -> sqlx::Result<()> {
+    on!(tx, |c| sqlx::query(FORGET_DAYS).bind(before).execute(&mut *c).await.map(|_| ()))
 }
 
 const FOLDED: &str = "UPDATE rollup_state SET as_of = $1 WHERE id = 1";
@@ -136,21 +147,27 @@ const ON_TOUCH: &str = " ON CONFLICT (campaign_id, day, variant_id, channel) DO 
 const ON_PRODUCT: &str = " ON CONFLICT (product_id, campaign_id, month) DO UPDATE SET sent = rollup_product.sent + excluded.sent, \
      opened = rollup_product.opened + excluded.opened, viewable = rollup_product.viewable + excluded.viewable, \
      clicked = rollup_product.clicked + excluded.clicked";
+const ON_PRODUCT_DAY: &str = " ON CONFLICT (product_id, day, campaign_id) DO UPDATE SET sent = rollup_product_day.sent + excluded.sent, \
+     opened = rollup_product_day.opened + excluded.opened, viewable = rollup_product_day.viewable + excluded.viewable, \
+     clicked = rollup_product_day.clicked + excluded.clicked";
 
-/// Adds differences of touches.
-pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz) -> sqlx::Result<()> {
+/// Adds differences of touches. `since`: the first day that products are kept by day of.
+pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz, since: i64) -> sqlx::Result<()> {
     let mut touches: BTreeMap<(i64, i64, i64, &str), Counts> = BTreeMap::new();
     let mut products: BTreeMap<(i64, i64, i64), Counts> = BTreeMap::new();
+    let mut product_days: BTreeMap<(i64, i64, i64), Counts> = BTreeMap::new();
     for d in deltas {
         let (day, month) = days_of(Timestamp(d.quarter * QUARTER_US), zone);
         let variant = d.variant_id.map_or(0, |v| v.0);
         touches.entry((d.campaign_id.0, day, variant, d.channel.as_str())).or_default().add(d.counts);
         if let Some(product) = d.product_id {
             products.entry((product.0, d.campaign_id.0, month)).or_default().add(d.counts);
+            if day >= since {
+                product_days.entry((product.0, d.campaign_id.0, day)).or_default().add(d.counts);
+            }
         }
     }
     touches.retain(|_, n| !n.is_zero());
-    products.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
     changed(tx, touches.keys().map(|(campaign, ..)| *campaign)).await?;
     let touches: Vec<_> = touches.into_iter().collect();
     for chunk in touches.chunks(ROWS) {
@@ -169,15 +186,29 @@ pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz) -> sqlx::Result
             q.build().persistent(false).execute(&mut *c).await.map(|_| ())
         })?;
     }
-    let products: Vec<_> = products.into_iter().collect();
-    for chunk in products.chunks(ROWS) {
+    add_products(tx, "INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked) ", ON_PRODUCT, products)
+        .await?;
+    let days = "INSERT INTO rollup_product_day (product_id, campaign_id, day, sent, opened, viewable, clicked) ";
+    add_products(tx, days, ON_PRODUCT_DAY, product_days).await
+}
+
+/// Adds counts by product, campaign and the first day of a span.
+async fn add_products(
+    tx: &mut Tx,
+    insert: &'static str,
+    on_conflict: &'static str,
+    mut counts: BTreeMap<(i64, i64, i64), Counts>,
+) -> sqlx::Result<()> {
+    counts.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
+    let counts: Vec<_> = counts.into_iter().collect();
+    for chunk in counts.chunks(ROWS) {
         on!(&mut *tx, |c| {
-            let mut q = QueryBuilder::new("INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked) ");
-            q.push_values(chunk, |mut row, ((product, campaign, month), n)| {
-                row.push_bind(*product).push_bind(*campaign).push_bind(*month);
+            let mut q = QueryBuilder::new(insert);
+            q.push_values(chunk, |mut row, ((product, campaign, day), n)| {
+                row.push_bind(*product).push_bind(*campaign).push_bind(*day);
                 row.push_bind(n.sent).push_bind(n.opened).push_bind(n.viewable).push_bind(n.clicked);
             });
-            q.push(ON_PRODUCT);
+            q.push(on_conflict);
             q.build().persistent(false).execute(&mut *c).await.map(|_| ())
         })?;
     }
@@ -284,10 +315,11 @@ pub(in crate::attribution) async fn credit_changed(tx: &mut Tx, rows: &[CreditDe
 const SPAN: &str = "SELECT MIN(at), MAX(at) FROM (SELECT MIN(due_at) AS at FROM touch WHERE campaign_id = $1 UNION ALL
      SELECT MAX(due_at) FROM touch WHERE campaign_id = $1 UNION ALL SELECT MIN(placed_at) FROM credit WHERE campaign_id = $1 UNION ALL
      SELECT MAX(placed_at) FROM credit WHERE campaign_id = $1) s";
-const FORGET: [&str; 4] = [
+const FORGET: [&str; 5] = [
     "DELETE FROM rollup_touch WHERE campaign_id = $1",
     "DELETE FROM rollup_credit WHERE campaign_id = $1",
     "DELETE FROM rollup_product WHERE campaign_id = $1",
+    "DELETE FROM rollup_product_day WHERE campaign_id = $1",
     "DELETE FROM rollup_product_credit WHERE campaign_id = $1",
 ];
 /// What is counted of a touch `t`, in the order of the columns; the triggers of migration 0040 say the same.
@@ -301,8 +333,14 @@ const COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END), SUM(C
      SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END), COUNT(s.bounced), COUNT(s.unsubscribed), COUNT(s.complained),
      SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('sent', 'served', 'uncertain') AND s.bounced IS NOT NULL THEN 1 ELSE 0 END)";
 
+const PRODUCT_COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
+     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END)
+     FROM touch t WHERE t.campaign_id = $1 AND t.product_id IS NOT NULL AND t.state IN ('sent', 'served', 'uncertain')";
+
 /// Adds one campaign up from the facts; what waits of it is thereby done.
-pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Result<()> {
+pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz, since: i64) -> sqlx::Result<()> {
     changed(tx, std::iter::once(id.0)).await?;
     for sql in FORGET {
         on!(&mut *tx, |c| sqlx::query(sql).bind(id).execute(&mut *c).await.map(|_| ()))?;
@@ -327,12 +365,14 @@ pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz) -> sqlx::Res
         ),
         format!(
             "INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked)
-             SELECT t.product_id, t.campaign_id, {}, SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END),
-                SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
-                SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
-                SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END)
-             FROM touch t WHERE t.campaign_id = $1 AND t.product_id IS NOT NULL AND t.state IN ('sent', 'served', 'uncertain') GROUP BY 1, 2, 3",
+             SELECT t.product_id, t.campaign_id, {}, {PRODUCT_COUNTED} GROUP BY 1, 2, 3",
             month("t.due_at")
+        ),
+        format!(
+            "INSERT INTO rollup_product_day (product_id, campaign_id, day, sent, opened, viewable, clicked)
+             SELECT t.product_id, t.campaign_id, {}, {PRODUCT_COUNTED} AND t.due_at >= {} GROUP BY 1, 2, 3",
+            day("t.due_at"),
+            Timestamp::from_date(super::day_of(since), zone).micros()
         ),
         format!(
             "INSERT INTO rollup_credit (campaign_id, day, variant_id, channel, currency, view_through, orders, last_orders, first_minor, \

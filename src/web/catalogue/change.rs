@@ -36,7 +36,7 @@ pub(super) async fn stock(shell: Shell, platform: Data<Platform>, path: Path<Str
     let Some((level, _)) = done else {
         let error = Some(shell.say("catalogue.error_stock"));
         let form = StockForm { stock: form.stock, available: form.available.is_some(), error };
-        return show(&shell, &platform, product, form, None, StatusCode::UNPROCESSABLE_ENTITY).await;
+        return show(&shell, &platform, product, form, None, false, StatusCode::UNPROCESSABLE_ENTITY).await;
     };
     let shown = |n: Option<i64>| n.map_or_else(|| "–".to_owned(), |n| n.to_string());
     shell.note(product.sku.clone(), format!("{} → {}", shown(product.stock), shown(level.stock)));
@@ -106,7 +106,7 @@ pub(super) async fn picture(
         Err(error) => {
             let stock = product.stock.map(|n| n.to_string()).unwrap_or_default();
             let form = StockForm { stock, available: product.available, error: None };
-            show(&shell, &platform, product, form, Some(error), StatusCode::UNPROCESSABLE_ENTITY).await
+            show(&shell, &platform, product, form, Some(error), false, StatusCode::UNPROCESSABLE_ENTITY).await
         }
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Query};
 use chrono::NaiveDate;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::likers::{self, Likers};
@@ -23,6 +23,8 @@ use crate::{campaign, copywriter, recommend};
 /// Similar products shown.
 const SIMILAR: usize = 8;
 const COPIES: i64 = 30;
+/// Days of the results by day.
+const SHOWN_DAYS: u64 = 60;
 
 #[derive(Serialize)]
 struct Step {
@@ -102,16 +104,25 @@ struct ProductView {
     creatives: bool,
     result: Option<super::Results>,
     chart: Option<Chart>,
+    by_day: bool,
 }
 
 pub(super) async fn find(platform: &Platform, text: &str) -> ApiResult<Product> {
     catalog::get(&platform.db, product_id(text)?).await?.ok_or_else(|| ApiError::not_found("product"))
 }
 
-pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>) -> ApiResult {
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OneQuery {
+    /// `day`: results by day.
+    by: String,
+}
+
+pub(super) async fn page(shell: Shell, platform: Data<Platform>, path: Path<String>, query: Query<OneQuery>) -> ApiResult {
     let product = find(&platform, &path).await?;
     let form = StockForm { stock: product.stock.map(|n| n.to_string()).unwrap_or_default(), available: product.available, error: None };
-    show(&shell, &platform, product, form, None, StatusCode::OK).await
+    let by_day = query.by == "day";
+    show(&shell, &platform, product, form, None, by_day, StatusCode::OK).await
 }
 
 /// The page, also after a form of it was refused.
@@ -121,6 +132,7 @@ pub(super) async fn show(
     product: Product,
     form: StockForm,
     picture_error: Option<String>,
+    by_day: bool,
     status: StatusCode,
 ) -> ApiResult {
     let db = &platform.db;
@@ -174,7 +186,13 @@ pub(super) async fn show(
         campaigns,
         creatives: shell.ui().has("/creatives"),
         result: total.as_ref().map(|f| super::Results::of(f, platform.config.shop.currency)),
-        chart: chart_of(shell, &rollup::product_months(db, product.id).await?)?,
+        chart: if by_day {
+            let days = Days::ending(shell.reader().now.in_zone(platform.config.shop.time_zone).date_naive(), SHOWN_DAYS);
+            day_chart(shell, days, &rollup::product_days(db, product.id, days).await?)?
+        } else {
+            month_chart(shell, &rollup::product_months(db, product.id).await?)?
+        },
+        by_day,
     };
     shell.render_as(status, "catalogue/product.html", product.title, &view)
 }
@@ -212,7 +230,7 @@ async fn similar(platform: &Platform, product: ProductId) -> ApiResult<Vec<Simil
 }
 
 /// Shown and clicked by month; nothing where it was shown in one month only.
-fn chart_of(shell: &Shell, months: &[(NaiveDate, Figures)]) -> ApiResult<Option<Chart>> {
+fn month_chart(shell: &Shell, months: &[(NaiveDate, Figures)]) -> ApiResult<Option<Chart>> {
     let (Some((first, _)), Some((last, _))) = (months.first(), months.last()) else { return Ok(None) };
     let mut all = Vec::new();
     let mut at = *first;
@@ -223,16 +241,31 @@ fn chart_of(shell: &Shell, months: &[(NaiveDate, Figures)]) -> ApiResult<Option<
     if all.len() < 2 {
         return Ok(None);
     }
-    let found: BTreeMap<NaiveDate, &Figures> = months.iter().map(|(m, f)| (*m, f)).collect();
-    let line = |of: fn(&Figures) -> i64| all.iter().map(|m| Some(found.get(m).map_or(0.0, |f| of(f) as f64))).collect();
+    let labels = all.iter().map(|m| m.format("%Y-%m").to_string()).collect();
+    draw(shell, "month", labels, &all, months)
+}
+
+/// Shown and clicked on each of these days; nothing where it was shown on none.
+fn day_chart(shell: &Shell, days: Days, found: &[(NaiveDate, Figures)]) -> ApiResult<Option<Chart>> {
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let all: Vec<NaiveDate> = days.iter().collect();
+    draw(shell, "day", all.iter().map(ToString::to_string).collect(), &all, found)
+}
+
+/// `by`: `month` or `day`.
+fn draw(shell: &Shell, by: &str, labels: Vec<String>, spans: &[NaiveDate], found: &[(NaiveDate, Figures)]) -> ApiResult<Option<Chart>> {
+    let found: BTreeMap<NaiveDate, &Figures> = found.iter().map(|(m, f)| (*m, f)).collect();
+    let line = |of: fn(&Figures) -> i64| spans.iter().map(|m| Some(found.get(m).map_or(0.0, |f| of(f) as f64))).collect();
     let spec = Spec {
-        id: "product-months".into(),
+        id: format!("product-{by}"),
         title: shell.say("catalogue.over_time"),
-        description: shell.say("catalogue.over_time_about"),
+        description: shell.say(&format!("catalogue.over_time_by_{by}")),
         kind: Kind::Line,
         unit: Unit::Count,
-        axis: shell.say("catalogue.month"),
-        labels: all.iter().map(|m| m.format("%Y-%m").to_string()).collect(),
+        axis: shell.say(&format!("catalogue.{by}")),
+        labels,
         series: vec![
             Series { name: shell.say("catalogue.shown"), values: line(|f| f.counts.sent) },
             Series { name: shell.say("catalogue.clicked"), values: line(|f| f.counts.clicked) },
