@@ -98,7 +98,8 @@ pub async fn list(db: &Db, filter: &AuditFilter, limit: i64) -> sqlx::Result<Vec
     };
     let before = filter.before.unwrap_or(i64::MAX).min(beyond.unwrap_or(i64::MAX));
     read!(*db, |c| {
-        let mut q = sqlx::QueryBuilder::new("SELECT id, at, actor, actor_role, action, subject, detail, address FROM audit_entry WHERE id < ");
+        let mut q =
+            sqlx::QueryBuilder::new("SELECT id, at, actor, actor_role, action, subject, detail, address FROM audit_entry WHERE id < ");
         q.push_bind(before);
         for (id, at, sign) in [(lowest, filter.from, " >= "), (None, filter.until, " < ")] {
             if let Some(id) = id {

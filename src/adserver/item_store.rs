@@ -153,7 +153,9 @@ async fn write(tx: &mut Tx, sql: &'static str, new: &NewLineItem, id: Option<Lin
 async fn check_campaign(db: &Db, new: &NewLineItem) -> Result<(), ItemError> {
     let found = campaign::get_many(db, &[new.campaign]).await?;
     match found.get(&new.campaign) {
-        None => Err(ItemError::Invalid { field: "campaign", detail: fault!("item.campaign", "There is no campaign {id}.", id = new.campaign) }),
+        None => {
+            Err(ItemError::Invalid { field: "campaign", detail: fault!("item.campaign", "There is no campaign {id}.", id = new.campaign) })
+        }
         Some(c) if c.plan.channel != crate::touches::TouchChannel::Banner => {
             Err(ItemError::Invalid { field: "campaign", detail: fault!("item.banner", "Only banner campaigns have line items.") })
         }

@@ -216,7 +216,10 @@ impl NewLineItem {
             self.price_minor = 0;
         }
         if self.budget_kind == BudgetKind::Money && !priced {
-            return wrong("price_kind", fault!("item.budget_price", "A budget in money needs a price: per thousand impressions or per click."));
+            return wrong(
+                "price_kind",
+                fault!("item.budget_price", "A budget in money needs a price: per thousand impressions or per click."),
+            );
         }
         if budgeted && self.pacing == Pacing::Even && self.ends_at.is_none() {
             return wrong("ends_at", fault!("item.pace", "An even pace needs an end: until when is the budget to last?"));

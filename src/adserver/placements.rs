@@ -5,9 +5,9 @@ use sqlx::types::Json;
 use utoipa::ToSchema;
 
 use super::targeting::Targeting;
+use crate::creative::Format;
 use crate::fault;
 use crate::platform::Fault;
-use crate::creative::Format;
 use crate::platform::db::Db;
 use crate::platform::http::ApiError;
 use crate::platform::ids::PlacementId;

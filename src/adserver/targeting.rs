@@ -88,17 +88,23 @@ impl Targeting {
             *list = list.iter().map(|k| fold(k)).filter(|k| !k.is_empty()).collect();
             list.dedup();
             if list.len() > MAX_ENTRIES || list.iter().any(|k| k.chars().count() > MAX_KEYWORD_CHARS) {
-                return Err(TargetingError(name, fault!(
-                    "targeting.keywords",
-                    "At most {most} keywords of at most {chars} characters.",
-                    most = MAX_ENTRIES,
-                    chars = MAX_KEYWORD_CHARS
-                )));
+                return Err(TargetingError(
+                    name,
+                    fault!(
+                        "targeting.keywords",
+                        "At most {most} keywords of at most {chars} characters.",
+                        most = MAX_ENTRIES,
+                        chars = MAX_KEYWORD_CHARS
+                    ),
+                ));
             }
         }
         self.countries = self.countries.iter().map(|c| c.trim().to_ascii_uppercase()).filter(|c| !c.is_empty()).collect();
         if let Some(bad) = self.countries.iter().find(|c| country(c).is_none()) {
-            return Err(TargetingError("countries", fault!("targeting.country", "“{bad}” is no country code: write two letters, such as DE.", bad)));
+            return Err(TargetingError(
+                "countries",
+                fault!("targeting.country", "“{bad}” is no country code: write two letters, such as DE.", bad),
+            ));
         }
         if let Some(bad) = self.hours.iter().find(|h| **h > 23) {
             return Err(TargetingError("hours", fault!("targeting.hour", "{bad} is no hour: they go from 0 to 23.", bad)));

@@ -15,7 +15,10 @@ impl Rule {
     /// Checks depth, size and every value.
     pub fn check(&self) -> Result<(), RuleError> {
         if self.nodes() > MAX_NODES {
-            return wrong("rule", fault!("rule.parts", "a rule has at most {most} parts; this one has {n}", most = MAX_NODES, n = self.nodes()));
+            return wrong(
+                "rule",
+                fault!("rule.parts", "a rule has at most {most} parts; this one has {n}", most = MAX_NODES, n = self.nodes()),
+            );
         }
         node(self, "rule", 1)
     }
@@ -61,7 +64,10 @@ fn node(rule: &Rule, path: &str, depth: usize) -> Result<(), RuleError> {
                 if let Some((from, to)) = range
                     && !(1 <= from && from <= to && to <= 5)
                 {
-                    return wrong(&format!("{path}.{name}"), fault!("rule.rfm_range", "[{from},{to}] must be a range within 1 to 5", from, to));
+                    return wrong(
+                        &format!("{path}.{name}"),
+                        fault!("rule.rfm_range", "[{from},{to}] must be a range within 1 to 5", from, to),
+                    );
                 }
             }
             Ok(())
@@ -138,7 +144,10 @@ fn test(test: &Test, kind: Kind, path: &str) -> Result<(), RuleError> {
         }
         Test::In { values } => {
             if values.is_empty() || values.len() > MAX_LIST {
-                return wrong(&format!("{path}.values"), fault!("rule.list", "a list has 1 to {most} values; this one has {n}", most = MAX_LIST, n = values.len()));
+                return wrong(
+                    &format!("{path}.values"),
+                    fault!("rule.list", "a list has 1 to {most} values; this one has {n}", most = MAX_LIST, n = values.len()),
+                );
             }
             letters(texts(values), path)?;
             values.iter().enumerate().try_for_each(|(i, v)| scalar(v, kind, &format!("{path}.values[{i}]")))

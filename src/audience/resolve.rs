@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::fault;
-use crate::platform::db::Db;
-
 use super::compile::Resolved;
 use super::rule::{Rule, wrong};
 use super::service::{AudienceError, Segment, find};
+use crate::fault;
+use crate::platform::db::Db;
 
 /// Most nodes after the segments named in a rule have been inlined.
 const MAX_RESOLVED_NODES: usize = 600;
@@ -63,7 +62,10 @@ impl<'a> Inliner<'a> {
     async fn inline(&mut self, rule: &Rule, path: String, above: &[String]) -> Result<Rule, AudienceError> {
         self.nodes += 1;
         if self.nodes > MAX_RESOLVED_NODES {
-            return Ok(wrong(&path, fault!("rule.resolved", "with the segments it names, this rule has more than {most} parts", most = MAX_RESOLVED_NODES))?);
+            return Ok(wrong(
+                &path,
+                fault!("rule.resolved", "with the segments it names, this rule has more than {most} parts", most = MAX_RESOLVED_NODES),
+            )?);
         }
         Ok(match rule {
             Rule::All { of } => Rule::All { of: Box::pin(self.inline_all(of, &path, above)).await? },
@@ -72,10 +74,26 @@ impl<'a> Inliner<'a> {
             Rule::InSegment(s) => {
                 let named = self.segment(&s.segment, &path).await?;
                 if above.contains(&named.key) {
-                    return Ok(wrong(&path, fault!("rule.circle", "segments name each other in a circle: {keys} → {key}", keys = above.join(" → "), key = named.key))?);
+                    return Ok(wrong(
+                        &path,
+                        fault!(
+                            "rule.circle",
+                            "segments name each other in a circle: {keys} → {key}",
+                            keys = above.join(" → "),
+                            key = named.key
+                        ),
+                    )?);
                 }
                 if above.len() >= MAX_INLINE_DEPTH {
-                    return Ok(wrong(&path, fault!("rule.named_deep", "segments name segments at most {most} deep: {keys}", most = MAX_INLINE_DEPTH, keys = above.join(" → ")))?);
+                    return Ok(wrong(
+                        &path,
+                        fault!(
+                            "rule.named_deep",
+                            "segments name segments at most {most} deep: {keys}",
+                            most = MAX_INLINE_DEPTH,
+                            keys = above.join(" → ")
+                        ),
+                    )?);
                 }
                 let below: Vec<String> = above.iter().cloned().chain([named.key.clone()]).collect();
                 Box::pin(self.inline(&named.rule, format!("{path}.segment({})", named.key), &below)).await?

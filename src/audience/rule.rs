@@ -9,10 +9,10 @@
 mod parse;
 mod value;
 
-use crate::platform::Fault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::platform::Fault;
 use crate::platform::clock::Timestamp;
 
 pub use value::{Column, Field, Kind, Scalar, Test, TraitName};

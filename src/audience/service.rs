@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::fault;
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::platform::clock::Timestamp;
 use crate::platform::db::Db;
 use crate::platform::http::ApiError;

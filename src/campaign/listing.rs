@@ -12,8 +12,8 @@ use super::{create, service};
 use crate::platform::clock::{DAY_US, HOUR_US};
 use crate::platform::ids::{CampaignId, RunId, SegmentId};
 use crate::platform::{Db, Timestamp};
-use crate::{fault, read};
 use crate::touches::TouchChannel;
+use crate::{fault, read};
 
 /// The order of a list. Ties are broken by id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

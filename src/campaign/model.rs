@@ -5,10 +5,10 @@ use utoipa::ToSchema;
 
 use super::error::CampaignError;
 use super::plan::{Plan, Variant};
+use crate::fault;
 use crate::platform::Timestamp;
 use crate::platform::clock::HOUR_US;
 use crate::platform::ids::{CampaignId, RunId, SnapshotId, VariantId};
-use crate::fault;
 use crate::touches::word_enum;
 
 word_enum!(
@@ -187,7 +187,11 @@ pub fn key_from(name: &str) -> String {
 
 pub fn check_key(key: &str) -> Result<(), CampaignError> {
     let fits = (1..=60).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if fits { Ok(()) } else { Err(CampaignError::Invalid { field: "key", detail: fault!("campaign.key", "a key has 1 to 60 of a-z, 0-9, - and _") }) }
+    if fits {
+        Ok(())
+    } else {
+        Err(CampaignError::Invalid { field: "key", detail: fault!("campaign.key", "a key has 1 to 60 of a-z, 0-9, - and _") })
+    }
 }
 
 pub fn check_name(name: &str) -> Result<(), CampaignError> {

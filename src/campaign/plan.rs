@@ -7,10 +7,10 @@ use utoipa::ToSchema;
 
 use super::error::CampaignError;
 use super::model::check_key;
-use crate::fault;
 use crate::copywriter::{Locale, Occasion, Tone};
-use crate::platform::{Fault, Timestamp};
+use crate::fault;
 use crate::platform::ids::SegmentId;
+use crate::platform::{Fault, Timestamp};
 use crate::touches::TouchChannel;
 use crate::touches::holdout::ALL_BP;
 use crate::touches::word_enum;
@@ -388,7 +388,10 @@ impl Caps {
         if (0..=100).contains(&self.per_day) && (0..=700).contains(&self.per_week) {
             return Ok(());
         }
-        Err(CampaignError::Invalid { field: "caps", detail: fault!("campaign.caps", "per_day is 0 to 100 and per_week 0 to 700 (0 = no limit)") })
+        Err(CampaignError::Invalid {
+            field: "caps",
+            detail: fault!("campaign.caps", "per_day is 0 to 100 and per_week 0 to 700 (0 = no limit)"),
+        })
     }
 }
 

@@ -60,7 +60,9 @@ impl Reach {
 
 fn failed(e: AudienceError) -> CampaignError {
     match e {
-        AudienceError::Unknown(_) => CampaignError::Invalid { field: "segment", detail: fault!("campaign.no_segment", "There is no such segment.") },
+        AudienceError::Unknown(_) => {
+            CampaignError::Invalid { field: "segment", detail: fault!("campaign.no_segment", "There is no such segment.") }
+        }
         AudienceError::Database(e) => e.into(),
         other => CampaignError::Other(other.into()),
     }

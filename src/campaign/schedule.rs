@@ -6,9 +6,9 @@ use chrono_tz::Tz;
 use super::error::CampaignError;
 use super::plan::{Hours, IfPast, Repeat, Schedule, SendWindow};
 use crate::fault;
-use crate::platform::{Fault, Timestamp};
 use crate::platform::clock::{HOUR_US, MINUTE_US};
 use crate::platform::queue::schedule::next_fire;
+use crate::platform::{Fault, Timestamp};
 
 /// The zones furthest ahead of and behind UTC: a local hour strikes first 14 hours before UTC's and last 12 hours after it.
 const EARLIEST_US: i64 = -14 * HOUR_US;
@@ -41,13 +41,18 @@ impl Schedule {
             Self::Recurring { cron, time_zone, start, end, max_runs } => {
                 positive(max_runs)?;
                 if cron.chars().count() > 120 || cron.split_whitespace().count() != 5 {
-                    return invalid("schedule.cron", fault!("cron.fields", "the pattern has five fields: minute, hour, day of month, month, day of week"));
+                    return invalid(
+                        "schedule.cron",
+                        fault!("cron.fields", "the pattern has five fields: minute, hour, day of month, month, day of week"),
+                    );
                 }
                 if let Err(why) = next_fire(cron, *time_zone, start.unwrap_or(Timestamp::MIN)) {
                     return invalid("schedule.cron", why);
                 }
                 match (start, end) {
-                    (Some(start), Some(end)) if end < start => invalid("schedule.end", fault!("campaign.end", "the end lies before the start")),
+                    (Some(start), Some(end)) if end < start => {
+                        invalid("schedule.end", fault!("campaign.end", "the end lies before the start"))
+                    }
                     _ => Ok(()),
                 }
             }
@@ -109,7 +114,11 @@ impl Schedule {
         match self {
             Self::PersonLocal { time, date: Some(date), repeat: None, if_past: IfPast::Skip } => {
                 let last = Timestamp::from_local(date.and_time(*time), Tz::UTC).plus_us(LATEST_US + GRACE_US);
-                if last < now { invalid("schedule.date", fault!("campaign.passed", "that hour of that date has passed everywhere")) } else { Ok(()) }
+                if last < now {
+                    invalid("schedule.date", fault!("campaign.passed", "that hour of that date has passed everywhere"))
+                } else {
+                    Ok(())
+                }
             }
             _ => match self.first_run(now)? {
                 Some(_) => Ok(()),

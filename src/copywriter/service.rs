@@ -52,9 +52,7 @@ impl From<CopyError> for ApiError {
                     .collect();
                 ApiError::invalid(field, fault!("copy.refused", "{why}", why = errors.join(" ")))
             }
-            CopyError::Dropped => {
-                ApiError::conflict("dropped", fault!("copy.dropped", "a dropped copy has no text to approve: edit it"))
-            }
+            CopyError::Dropped => ApiError::conflict("dropped", fault!("copy.dropped", "a dropped copy has no text to approve: edit it")),
             CopyError::Generator(e) => ApiError::internal(e),
             CopyError::Database(e) => e.into(),
         }

@@ -66,7 +66,9 @@ impl ImportError {
     pub fn faults(&self) -> Vec<Fault> {
         let one = match self {
             Self::Mapping(misfit) => return misfit.wrong.clone(),
-            Self::Encoding(what) => fault!("import.encoding", "the file is {encoding}: save it as CSV in UTF-8 and import that", encoding = what),
+            Self::Encoding(what) => {
+                fault!("import.encoding", "the file is {encoding}: save it as CSV in UTF-8 and import that", encoding = what)
+            }
             Self::Spreadsheet => {
                 fault!("import.spreadsheet", "the file is a spreadsheet or a zip archive: save the sheet as CSV (UTF-8) and import that")
             }

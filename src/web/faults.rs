@@ -18,7 +18,8 @@ fn word(locale: Locale, text: &str) -> String {
 
 /// A fault in a language.
 pub fn say(locale: Locale, fault: &Fault) -> String {
-    let sentence = if locale == Locale::En || fault.code().is_empty() { None } else { i18n::own(locale, &format!("fault.{}", fault.code())) };
+    let sentence =
+        if locale == Locale::En || fault.code().is_empty() { None } else { i18n::own(locale, &format!("fault.{}", fault.code())) };
     let Some(sentence) = sentence else { return fault.to_string() };
     let args: Vec<(&'static str, String)> =
         fault.args().iter().map(|(name, value)| (*name, if WORDS.contains(name) { word(locale, value) } else { value.clone() })).collect();
@@ -87,7 +88,13 @@ mod tests {
 
     #[test]
     fn words_of_ours_are_translated_and_what_has_no_words_stays_english() {
-        let state = fault!("campaign.state", "A campaign that is {status} cannot {action}; it can: {allowed}.", status = "paused", action = "pause", allowed = "resume, cancel");
+        let state = fault!(
+            "campaign.state",
+            "A campaign that is {status} cannot {action}; it can: {allowed}.",
+            status = "paused",
+            action = "pause",
+            allowed = "resume, cancel"
+        );
         let said = say(Locale::Zh, &state);
         assert!(said.contains("已暂停") && !said.contains("resume"), "{said}");
         assert_eq!(say(Locale::En, &state), "A campaign that is paused cannot pause; it can: resume, cancel.");

@@ -228,8 +228,7 @@ async fn runs(shell: Shell, platform: Data<Platform>, query: Query<RunsQuery>) -
     shell.render("jobs/runs.html", shell.say("jobs.runs"), &view)
 }
 
-static RUN_HEAD: [&str; 10] =
-    ["id", "job", "state", "scheduled_at", "started_at", "finished_at", "attempts", "done", "total", "error"];
+static RUN_HEAD: [&str; 10] = ["id", "job", "state", "scheduled_at", "started_at", "finished_at", "attempts", "done", "total", "error"];
 
 /// All runs that are asked for, newest first.
 async fn runs_file(shell: Shell, platform: Data<Platform>, query: Query<RunsQuery>) -> ApiResult {

@@ -17,8 +17,8 @@ use super::i18n::{self, Locale};
 use super::nav;
 use super::ui::Ui;
 use crate::account::{Permission, Session, User, Visitor, sessions};
-use crate::platform::{Fault, Platform};
 use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::{Fault, Platform};
 
 /// A short message on the next page.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -45,10 +45,7 @@ pub struct Multipart<S> {
 }
 
 fn unreadable() -> ApiError {
-    ApiError::bad_request(
-        "bad_form",
-        fault!("upload.broken", "The upload broke off or cannot be read. Nothing was kept; send it again."),
-    )
+    ApiError::bad_request("bad_form", fault!("upload.broken", "The upload broke off or cannot be read. Nothing was kept; send it again."))
 }
 
 /// The boundary out of a content type.

@@ -178,9 +178,13 @@ both_engines!(the_list_filters_sorts_pages_pauses_and_copies, |shop| {
     // By what they came to: the rollup's figures stand beside the campaigns.
     let earned = |id, sent, clicked, earned_minor| CampaignFigures { campaign_id: id, sent, clicked, earned_minor };
     let mut tx = p.db.begin().await.expect("begin");
-    campaign::put_figures(&mut tx, &[earned(spring.id, 5, 9, 1), earned(banner.id, 7, 3, 2), earned(copy.id, 6, 4, 3)]).await.expect("figures");
+    campaign::put_figures(&mut tx, &[earned(spring.id, 5, 9, 1), earned(banner.id, 7, 3, 2), earned(copy.id, 6, 4, 3)])
+        .await
+        .expect("figures");
     tx.commit().await.expect("commit");
-    for (sort, first) in [("-sent", [&banner, &copy, &spring]), ("-clicks", [&spring, &copy, &banner]), ("-revenue", [&copy, &banner, &spring])] {
+    for (sort, first) in
+        [("-sent", [&banner, &copy, &spring]), ("-clicks", [&spring, &copy, &banner]), ("-revenue", [&copy, &banner, &spring])]
+    {
         let text = marketer.get(&format!("/campaigns?sort={sort}")).await.text;
         let ids: Vec<String> = rows.captures_iter(&text).map(|c| c[1].to_owned()).take(3).collect();
         assert_eq!(ids, first.map(|c| c.id.to_string()), "sort={sort}");

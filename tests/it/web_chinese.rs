@@ -14,7 +14,8 @@ use crate::web_import::upload;
 
 /// Notices and errors of a page, without markup.
 fn mistakes(html: &str) -> Vec<String> {
-    let pattern = regex::Regex::new(r#"(?s)<(p|div)[^>]* class="(?:error|notice bad|notice warn)[^"]*"[^>]*>(.*?)</(?:p|div)>"#).expect("pattern");
+    let pattern =
+        regex::Regex::new(r#"(?s)<(p|div)[^>]* class="(?:error|notice bad|notice warn)[^"]*"[^>]*>(.*?)</(?:p|div)>"#).expect("pattern");
     let tags = regex::Regex::new(r"<[^>]+>").expect("pattern");
     let own = regex::Regex::new(r#"(?s)<p class="error">(.*?)</p>"#).expect("pattern");
     let found = pattern.captures_iter(html).map(|c| c[2].to_owned()).chain(own.captures_iter(html).map(|c| c[1].to_owned()));
@@ -91,7 +92,10 @@ both_engines!(mistakes_in_forms_are_named_in_chinese, |shop| {
         (&[("cron", "every monday")][..], "五个字段"),
         (&[("cron", "0 9 31 2 *")], "cron"),
         (&[("min_price", "20"), ("max_price", "10")], "最低价高于最高价"),
-        (&[("v1_name", "A"), ("v1_tone", "plain"), ("v1_occasion", "recommendation"), ("v1_language", "zh"), ("v1_weight", "1")], "都叫“A”"),
+        (
+            &[("v1_name", "A"), ("v1_tone", "plain"), ("v1_occasion", "recommendation"), ("v1_language", "zh"), ("v1_weight", "1")],
+            "都叫“A”",
+        ),
         (&[("sender_address", "nowhere")], "发件人需要名称"),
         (&[("segment", "seg_999")], "没有人群 seg_999"),
         (&[("products", "9")], "1"),

@@ -15,8 +15,8 @@ use serde::Serialize;
 pub(super) use fold::job;
 pub use fold::{Folded, fold, rebuild};
 pub use read::{
-    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, product_campaigns, product_days, product_months, series,
-    series_of, state, top_products, totals,
+    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, product_campaigns, product_days, product_months,
+    series, series_of, state, top_products, totals,
 };
 pub(super) use write::{CreditDelta, credit_changed, lock};
 

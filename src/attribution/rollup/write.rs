@@ -95,7 +95,8 @@ async fn changed(tx: &mut Tx, campaigns: impl Iterator<Item = i64>) -> sqlx::Res
 }
 
 const REREAD: &str = "UPDATE rollup_state SET reading = $1 WHERE id = 1 AND reading <> $1";
-const ALL_CHANGED: &str = "INSERT INTO rollup_changed (campaign_id) SELECT id FROM campaign WHERE true ON CONFLICT (campaign_id) DO NOTHING";
+const ALL_CHANGED: &str =
+    "INSERT INTO rollup_changed (campaign_id) SELECT id FROM campaign WHERE true ON CONFLICT (campaign_id) DO NOTHING";
 /// How credit is read from here on; where that is new, what stands beside every campaign is.
 pub(super) async fn read_as(tx: &mut Tx, reading: &str) -> sqlx::Result<()> {
     let new = on!(&mut *tx, |c| sqlx::query(REREAD).bind(reading).execute(&mut *c).await.map(|r| r.rows_affected()))?;
@@ -105,7 +106,8 @@ pub(super) async fn read_as(tx: &mut Tx, reading: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-const TAKE_CHANGED: &str = "DELETE FROM rollup_changed WHERE campaign_id IN (SELECT campaign_id FROM rollup_changed ORDER BY campaign_id LIMIT $1)
+const TAKE_CHANGED: &str =
+    "DELETE FROM rollup_changed WHERE campaign_id IN (SELECT campaign_id FROM rollup_changed ORDER BY campaign_id LIMIT $1)
      RETURNING campaign_id";
 /// Writes what some of the changed campaigns came to beside them. How many there were; fewer than asked for: all are done.
 pub(super) async fn write_figures(tx: &mut Tx, currency: &str, reading: Reading, limit: i64) -> sqlx::Result<usize> {

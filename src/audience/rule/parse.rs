@@ -1,9 +1,9 @@
 //! Rules out of JSON, with the place in the tree in every refusal.
 
-use crate::fault;
 use serde_json::{Map, Value};
 
 use super::{MAX_DEPTH, MAX_NODES, Rule, RuleError, shorten, wrong};
+use crate::fault;
 
 pub(super) fn node(value: Value, path: &str, depth: usize) -> Result<Rule, RuleError> {
     if depth > MAX_DEPTH {
@@ -17,7 +17,10 @@ pub(super) fn node(value: Value, path: &str, depth: usize) -> Result<Rule, RuleE
         _ => {
             return wrong(
                 path,
-                fault!("rule.type_missing", "“type” is missing: all, any, not, attribute, did, did_not, bought, rfm, trait, engagement, seen, consent, in_segment, bucket or everyone"),
+                fault!(
+                    "rule.type_missing",
+                    "“type” is missing: all, any, not, attribute, did, did_not, bought, rfm, trait, engagement, seen, consent, in_segment, bucket or everyone"
+                ),
             );
         }
     };

@@ -86,7 +86,9 @@ pub fn next_fire(cron: &str, zone: Tz, after: Timestamp) -> Result<Timestamp, Fa
             &read
         }
     };
-    cron.find_next_occurrence(&after.in_zone(zone), false).map(Timestamp::from).map_err(|why| fault!("cron.never", "this pattern never fires: {why}", why))
+    cron.find_next_occurrence(&after.in_zone(zone), false)
+        .map(Timestamp::from)
+        .map_err(|why| fault!("cron.never", "this pattern never fires: {why}", why))
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ async fn save(shell: &Shell, platform: &Platform, stored: Option<Campaign>, fiel
             let asked = fields.one("do");
             let (verb, which) = asked.split_once(':').unwrap_or((&asked, ""));
             // Whoever writes or refuses a text does not want what was typed into it.
-            let except = if matches!(verb, "rewrite" | "reject") { which.parse().ok() } else { None };
+            let except = if matches!(verb, "rewrite" | "reject") { which.parse::<CopyId>().ok() } else { None };
             let touched = retouch::apply(platform, &campaign, fields, except).await?;
             shell.note(campaign.id.to_string(), campaign.name.clone());
             if touched.refused.is_empty() {
@@ -340,7 +340,7 @@ async fn after(
             Ok(shell.redirect_saying(&words, "good", shell.say_with("wizard.wrote", &[("n", n.to_string())])))
         }
         // What was typed into it passed, and is approved by that.
-        "approve" if which.parse().is_ok_and(|id| touched.kept.contains(&id)) => {
+        "approve" if which.parse::<CopyId>().is_ok_and(|id| touched.kept.contains(&id)) => {
             Ok(shell.redirect_saying(&words, "good", shell.say("wizard.did_edit")))
         }
         "edit" => {

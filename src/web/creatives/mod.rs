@@ -17,10 +17,10 @@ use crate::account::Permission;
 use crate::attribution::CopyResult;
 use crate::catalog::ProductRow;
 use crate::copywriter::{CopyChannel, CopyState, Finding, Severity, StoredCopy};
-use crate::web::i18n::Locale;
 use crate::platform::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::CopyId;
+use crate::web::i18n::Locale;
 pub(super) use one::{Field, fields};
 use rate::Rate;
 

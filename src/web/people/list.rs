@@ -196,26 +196,26 @@ fn record(p: &Person, known: Option<&Traits>, currency: Currency) -> Vec<String>
 }
 
 /// Where a file of people goes on.
-enum From {
+enum Place {
     Begin,
     Ordered(PersonId),
     Found(String, PersonId),
 }
 
 /// Some people of the list, and where it goes on.
-async fn piece(db: &Db, q: Option<&str>, order: PeopleOrder, down: bool, from: From) -> sqlx::Result<(Vec<Person>, Option<From>)> {
+async fn piece(db: &Db, q: Option<&str>, order: PeopleOrder, down: bool, from: Place) -> sqlx::Result<(Vec<Person>, Option<Place>)> {
     let full = |n: usize| n == download::PIECE as usize;
     match q {
         None => {
-            let after = if let From::Ordered(id) = from { Some(id) } else { None };
+            let after = if let Place::Ordered(id) = from { Some(id) } else { None };
             let found = people::ordered(db, order, down, after, download::PIECE).await?;
-            let more = found.last().filter(|_| full(found.len())).map(|p| From::Ordered(p.id));
+            let more = found.last().filter(|_| full(found.len())).map(|p| Place::Ordered(p.id));
             Ok((found, more))
         }
         Some(q) => {
-            let after = if let From::Found(key, id) = &from { Some((key.as_str(), *id)) } else { None };
+            let after = if let Place::Found(key, id) = &from { Some((key.as_str(), *id)) } else { None };
             let found = people::search(db, q, after, download::PIECE as usize).await?;
-            let more = found.last().filter(|_| full(found.len())).map(|f| From::Found(f.key.clone(), f.person.id));
+            let more = found.last().filter(|_| full(found.len())).map(|f| Place::Found(f.key.clone(), f.person.id));
             Ok((found.into_iter().map(|f| f.person).collect(), more))
         }
     }
@@ -229,7 +229,7 @@ pub(super) async fn download(shell: Shell, platform: Data<Platform>, query: Quer
     shell.note("/people", if query.text().is_some() { "of a search" } else { "everybody" });
     let (platform, order, down) = (platform.into_inner(), order(&sort), sort.down);
     let q = query.text().map(ToOwned::to_owned);
-    Ok(download::pieces("people.csv", &FILE_COLUMNS, From::Begin, move |from| {
+    Ok(download::pieces("people.csv", &FILE_COLUMNS, Place::Begin, move |from| {
         let (platform, q) = (platform.clone(), q.clone());
         async move {
             let (found, more) = piece(&platform.db, q.as_deref(), order, down, from).await?;

@@ -189,8 +189,9 @@ async fn read(shell: &Shell, platform: &Platform, form: &NewForm) -> Result<Deli
     let wrong = |field: &'static str, key: &str| ReportError::Invalid { field, detail: shell.say(key) };
     let report = kind_of(&form.report).map_err(|_| wrong("report", "reports.wrong.report"))?;
     let given: BTreeMap<String, String> = url::form_urlencoded::parse(form.query.as_bytes()).into_owned().collect();
-    let asked =
-        Asked::read(platform, report, &given).await.map_err(|e| ReportError::Invalid { field: "report", detail: shell.fault(e.detail()) })?;
+    let asked = Asked::read(platform, report, &given)
+        .await
+        .map_err(|e| ReportError::Invalid { field: "report", detail: shell.fault(e.detail()) })?;
     let mut query = asked.query;
     (query.from, query.to, query.format, query.table) = (None, None, None, None);
     let hour: u32 = form.hour.parse().ok().filter(|h| *h < 24).ok_or_else(|| wrong("hour", "reports.wrong.hour"))?;

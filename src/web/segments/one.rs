@@ -16,8 +16,8 @@ use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{PersonId, SegmentId};
 use crate::platform::queue::{NewRun, enqueue};
 use crate::platform::{Db, Platform};
-use crate::web::download;
 use crate::web::chart::{self, Chart, Kind, Series, Spec, Unit};
+use crate::web::download;
 use crate::web::page::Shell;
 use crate::web::table::Choice;
 

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Need, Route, Tab, tabs};
 use crate::account::{AuditEntry, AuditFilter, Permission, audit};
-use crate::platform::{Platform, Timestamp};
 use crate::platform::http::ApiResult;
+use crate::platform::{Platform, Timestamp};
 use crate::web::download;
 use crate::web::page::Shell;
 use crate::web::table::{Choice, PAGE_ROWS, Pager, after_number, kept};

@@ -9,8 +9,8 @@ use crate::account::{LinkPurpose, NewUser, Permission, Role, User, UserError};
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::UserId;
 use crate::web::account::{form_status, ours, send_link};
-use crate::web::page::{Confirm, Shell};
 use crate::web::download;
+use crate::web::page::{Confirm, Shell};
 use crate::web::table::{Choice, Sort, TableQuery};
 
 pub(super) fn routes() -> Vec<Route> {
@@ -88,7 +88,14 @@ async fn ordered(shell: &Shell, asked: Option<&str>) -> ApiResult<(Vec<User>, So
 async fn users_view(shell: &Shell, asked: Option<&str>) -> ApiResult<UsersView> {
     let (users, sort) = ordered(shell, asked).await?;
     let sort = Some(sort);
-    Ok(UsersView { tabs: tabs(shell, "/settings/users"), users, sort, roles: roles(shell), role: "marketer".into(), ..UsersView::default() })
+    Ok(UsersView {
+        tabs: tabs(shell, "/settings/users"),
+        users,
+        sort,
+        roles: roles(shell),
+        role: "marketer".into(),
+        ..UsersView::default()
+    })
 }
 
 async fn list(shell: Shell, query: Query<TableQuery>) -> ApiResult {
