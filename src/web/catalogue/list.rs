@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Tile, product_id, with_results};
 use crate::catalog::{self, ProductFilter, ProductFinding, ProductOrder, ProductRow, StockLevel};
 use crate::platform::Platform;
-use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::http::ApiResult;
 use crate::web::download;
 use crate::web::page::Shell;
 use crate::web::table::{Choice, PAGE_ROWS, Pager, Sort, kept};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::audience::{self, AudienceError, Overview, Segment, SizePoint, fold};
 use crate::campaign::{self, Use};
 use crate::platform::clock::{DAY_US, Timestamp};
-use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::http::ApiResult;
 use crate::platform::ids::SegmentId;
 use crate::platform::{Db, Platform};
 use crate::web::chart;

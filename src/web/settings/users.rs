@@ -156,7 +156,7 @@ async fn hand_over(shell: &Shell, user: &User, purpose: LinkPurpose) -> ApiResul
     match send_link(&shell.inner.platform, user, purpose, &url, shell.locale()).await {
         Ok(_) => Ok(shell.redirect_saying("/settings/users", "good", shell.say_with("users.mailed", &[("email", user.email.clone())]))),
         Err(error) => {
-            let mut view = users_view(shell).await?;
+            let mut view = users_view(shell, None).await?;
             view.link = Some(Link { email: user.email.clone(), url, why: error.to_string() });
             shell.render("settings/users.html", shell.say("settings.users"), &view)
         }
