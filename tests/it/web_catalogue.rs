@@ -243,7 +243,7 @@ both_engines!(a_marketer_changes_stock_offer_and_picture, |shop| {
     assert_eq!(status, 413);
     let (status, _) = upload(&marketer, &picture, "A", &png(8)).await;
     assert_eq!(status, 403, "no token, no upload");
-    assert_eq!(marketer.submit(&path, &picture, &[]).await.status, 400, "a form without a file");
+    assert_eq!(marketer.submit(&path, &picture, &[]).await.status, 422, "a form without a file");
     let (status, _) = upload(&marketer, &picture, &token, &png(600)).await;
     assert_eq!(status, 303);
     let hash = catalog::get(&platform.db, id).await.expect("read").expect("there").image_hash.expect("a picture");

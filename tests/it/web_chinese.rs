@@ -12,13 +12,18 @@ use crate::support::server::TestServer;
 use crate::support::{START, TestShop};
 use crate::web_import::upload;
 
-/// Notices and errors of a page, without markup.
+/// Notices and errors of a page, a sentence each, without markup.
 fn mistakes(html: &str) -> Vec<String> {
-    let pattern =
-        regex::Regex::new(r#"(?s)<(p|div)[^>]* class="(?:error|notice bad|notice warn)[^"]*"[^>]*>(.*?)</(?:p|div)>"#).expect("pattern");
+    let patterns = [
+        r#"(?s)<p class="error"[^>]*>(.*?)</p>"#,
+        r#"(?s)<p class="notice (?:bad|warn)[^>]*>(.*?)</p>"#,
+        r#"(?s)<div class="notice (?:bad|warn)[^>]*>(.*?)</ul>"#,
+    ];
     let tags = regex::Regex::new(r"<[^>]+>").expect("pattern");
-    let own = regex::Regex::new(r#"(?s)<p class="error">(.*?)</p>"#).expect("pattern");
-    let found = pattern.captures_iter(html).map(|c| c[2].to_owned()).chain(own.captures_iter(html).map(|c| c[1].to_owned()));
+    let found = patterns.iter().flat_map(|p| {
+        let pattern = regex::Regex::new(p).expect("pattern");
+        pattern.captures_iter(html).flat_map(|c| c[1].split("</li>").map(ToOwned::to_owned).collect::<Vec<_>>()).collect::<Vec<_>>()
+    });
     found.map(|t| tags.replace_all(&t, " ").trim().to_owned()).filter(|t| !t.is_empty()).collect()
 }
 
@@ -90,7 +95,7 @@ both_engines!(mistakes_in_forms_are_named_in_chinese, |shop| {
     };
     for (more, words) in [
         (&[("cron", "every monday")][..], "五个字段"),
-        (&[("cron", "0 9 31 2 *")], "cron"),
+        (&[("cron", "0 9 31 2 *")], "永远不会触发"),
         (&[("min_price", "20"), ("max_price", "10")], "最低价高于最高价"),
         (
             &[("v1_name", "A"), ("v1_tone", "plain"), ("v1_occasion", "recommendation"), ("v1_language", "zh"), ("v1_weight", "1")],
