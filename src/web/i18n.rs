@@ -109,8 +109,9 @@ pub fn has(key: &str) -> bool {
 /// The text of a key with `{name}` replaced. Where an argument `n` is 1 and there is a key `KEY_one`, that is taken.
 pub fn format(locale: Locale, key: &str, args: &[(&str, String)]) -> String {
     let one = args.iter().any(|(name, value)| *name == "n" && value == "1");
-    let singular = format!("{key}_one");
-    let mut text = if one && has(&singular) { text(locale, &singular) } else { text(locale, key) }.to_owned();
+    // A language without a singular of its own says it as it says all numbers, and not in English.
+    let singular = if one { own(locale, &format!("{key}_one")) } else { None };
+    let mut text = singular.unwrap_or_else(|| text(locale, key)).to_owned();
     for (name, value) in args {
         text = text.replace(&format!("{{{name}}}"), value);
     }
@@ -193,6 +194,9 @@ mod tests {
     fn browsers_say_what_they_read() {
         assert_eq!(Locale::accepted("de-DE,de;q=0.9,zh-CN;q=0.8,en;q=0.7"), Some(Locale::Zh));
         assert_eq!(Locale::accepted("fr"), None);
+        let one = [("n", "1".to_owned())];
+        assert_eq!(format(Locale::En, "segments.wrong.summary", &one), "One field needs another look. Nothing was saved.");
+        assert!(format(Locale::Zh, "segments.wrong.summary", &one).contains("有 1 处"));
         assert_eq!(format(Locale::En, "no.such.key", &[("n", "2".into())]), "no.such.key");
     }
 }
