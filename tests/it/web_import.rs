@@ -151,7 +151,10 @@ both_engines!(orders_ask_for_their_columns_zone_and_currency, |shop| {
     let (status, to) = upload(&marketer, "orders", "orders.csv", file.as_bytes()).await;
     assert_eq!(status, 303);
     let page = see(&marketer, &to).await.text;
-    assert!(page.contains("Order number has no column") && !page.contains("--map") && page.contains("disabled"), "it says what is missing: {page}");
+    assert!(
+        page.contains("Order number has no column") && !page.contains("--map") && page.contains("disabled"),
+        "it says what is missing: {page}"
+    );
     let columns = [
         ("preset", ""),
         ("f.order", "nr"),
