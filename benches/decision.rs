@@ -2,8 +2,8 @@
 //! fixed body of the same size, from the same generator in the same run.
 //!
 //! One server thread; the generator is one thread of plain sockets on another core: keep-alive, no pipelining, 32 connections, each with one
-//! request under way. Impressions go through the log to a database in the background, as in service. Then latency at half of the rate that
-//! was reached, while a new snapshot is put in place ten times a second.
+//! request under way. First the path alone (what is shown is thrown away), with latency at half of the rate that was reached, alone and while a
+//! new snapshot is put in place ten times a second; then with a SQLite database behind it, whose writer takes its share of the same two cores.
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use marquee::account::{KeyRing, Scope};
 use marquee::adserver::{
-    self, AdCampaign, AdItem, AdPeople, AdPerson, AdPlacement, AdServer, Budget, Members, Meter, Parts, Snapshot, Target, Targeting,
-    ad_creative,
+    self, AdCampaign, AdItem, AdPeople, AdPerson, AdPlacement, AdServer, Budget, Members, Meter, Parts, Snapshot, Target, Targeting, Tier,
+    Turn, ad_creative,
 };
 use marquee::platform::config::{Config, DatabaseConfig};
 use marquee::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, ProductId, SegmentId, VariantId};
 use marquee::platform::{Clock, Platform};
 
+use crate::support::world::{self, Scale};
 use crate::support::{self, NOW};
 
 const PEOPLE: i64 = 100_000;
@@ -31,6 +32,18 @@ const PICKS: i64 = 12;
 const CONNECTIONS: usize = 32;
 const ROUND: Duration = Duration::from_secs(3);
 const ROUNDS: usize = 5;
+
+fn person(id: i64, taste: i64) -> AdPerson {
+    AdPerson {
+        id: PersonId(id),
+        external_id: Some(format!("u{id}")),
+        locale: "en".into(),
+        personal: true,
+        country: None,
+        lot: id % 10_000,
+        picks: (0..PICKS).map(|k| ProductId((id * taste + k * 131) % PRODUCTS + 1)).collect(),
+    }
+}
 
 fn snapshot() -> Snapshot {
     let variant = VariantId(1);
@@ -56,16 +69,7 @@ fn snapshot() -> Snapshot {
     };
     campaign.stock((1..=PRODUCTS).map(banner).collect());
     let mut people = AdPeople::default();
-    let person = |id: i64| AdPerson {
-        id: PersonId(id),
-        external_id: Some(format!("u{id}")),
-        locale: "en".into(),
-        personal: true,
-        country: None,
-        lot: id % 10_000,
-        picks: (0..PICKS).map(|k| ProductId((id * 7 + k * 131) % PRODUCTS + 1)).collect(),
-    };
-    people.update((1..=PEOPLE).map(person).collect(), &[]);
+    people.update((1..=PEOPLE).map(|id| person(id, 7)).collect(), &[]);
     // A third of the line items is for a segment of half of the people, a third for pages about gardens, a third for everybody; half have a budget.
     let halves: Vec<Arc<Members>> = (0..2).map(|h| Arc::new((1..=PEOPLE).filter(|p| p % 2 == h).collect())).collect();
     let rules = |n: i64| match n % 3 {
@@ -88,7 +92,7 @@ fn snapshot() -> Snapshot {
         exchange: false,
         floor_micro: 0,
         target: Target::default(),
-        items: (0..ITEMS as u32).collect(),
+        turns: (0..ITEMS as u32).map(|item| Turn { item, tier: Tier::Standard, campaign: CampaignId(1) }).collect(),
         forecast: Arc::default(),
         outcomes: Arc::default(),
     };
@@ -210,9 +214,19 @@ fn latencies(to: SocketAddr, requests: &mut Requests, rate: f64) -> Vec<f64> {
     found
 }
 
-pub fn run() {
-    let folder = tempfile::tempdir().expect("folder");
-    let url = format!("sqlite://{}", folder.path().join("bench.db").display());
+/// A server thread with both handlers, and where it listens.
+struct Served {
+    address: SocketAddr,
+    key: String,
+    server: AdServer,
+    platform: Platform,
+    /// Bytes of an answer.
+    size: usize,
+}
+
+/// `written`: what is shown goes into the database, as in service; else it is thrown away.
+fn serve(folder: &std::path::Path, written: bool) -> Served {
+    let url = format!("sqlite://{}", folder.join(format!("bench-{written}.db")).display());
     let config = Config { database: DatabaseConfig { url, ..DatabaseConfig::default() }, ..Config::default() };
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -220,7 +234,14 @@ pub fn run() {
             let platform = Platform::open(config, Clock::manual(NOW)).await.expect("platform");
             let keys = KeyRing::load(platform.db.clone()).await.expect("keys");
             let key = keys.create("bench", &[Scope::Serve], NOW).await.expect("key").key;
-            let server = AdServer::fixed(platform, snapshot()).await.expect("server");
+            let server = if written {
+                // The rows that what is shown refers to.
+                let scale = Scale { people: PEOPLE, products: PRODUCTS, touches: 0, orders: 0, events: 0, campaigns: 4 };
+                world::fill(&platform, scale).await;
+                AdServer::fixed(platform.clone(), snapshot()).await.expect("server")
+            } else {
+                AdServer::unwritten(platform.clone(), snapshot())
+            };
             let (ads, ring) = (web::Data::new(server.clone()), web::Data::new(keys));
             // As large as an answer.
             let mut body = Vec::new();
@@ -240,70 +261,101 @@ pub fn run() {
             .bind("127.0.0.1:0")
             .expect("binds");
             let address = http.addrs()[0];
-            sender.send((address, key, server, size)).expect("told");
+            sender.send(Served { address, key, server, platform, size }).expect("told");
             http.run().await.expect("runs");
         });
     });
-    let (address, key, server, size) = receiver.recv().expect("a server");
-    let head = format!("host: bench\r\nauthorization: Bearer {key}\r\naccept: */*\r\n\r\n");
-    let mut bare = Requests { bare: true, head: head.clone(), n: 0 };
-    let mut ours = Requests { bare: false, head, n: 0 };
-    let mut reached = Vec::new();
-    support::compare(
-        &format!("decision ({size} bytes)"),
-        "requests/s",
-        "bare actix handler",
-        ROUNDS,
-        || throughput(address, &mut bare),
-        || {
-            let rate = throughput(address, &mut ours);
-            reached.push(rate);
-            rate
-        },
-    );
-    reached.sort_by(f64::total_cmp);
-    let half = reached[reached.len() / 2] / 2.0;
-    // A new snapshot ten times a second, each with a thousand people changed.
-    let stop = Arc::new(AtomicBool::new(false));
-    let reloading = {
-        let (server, stop) = (server.clone(), stop.clone());
-        std::thread::spawn(move || {
-            let mut reloads = 0_i64;
-            while !stop.load(Ordering::Relaxed) {
-                let held = server.snapshot();
-                let mut people = (*held.people).clone();
-                let changed = |k: i64| {
-                    let id = (reloads * 1_000 + k) % PEOPLE + 1;
-                    AdPerson {
-                        id: PersonId(id),
-                        external_id: Some(format!("u{id}")),
-                        locale: "en".into(),
-                        personal: true,
-                        country: None,
-                        lot: id % 10_000,
-                        picks: (0..PICKS).map(|p| ProductId((id * 11 + p * 17) % PRODUCTS + 1)).collect(),
-                    }
-                };
-                people.update((0..1_000).map(changed).collect(), &[]);
-                server.put(Snapshot { people: people.into(), ..(*held).clone() });
-                reloads += 1;
-                std::thread::sleep(Duration::from_millis(100));
-            }
-            reloads
+    receiver.recv().expect("a server")
+}
+
+impl Served {
+    fn requests(&self, bare: bool) -> Requests {
+        Requests { bare, head: format!("host: bench\r\nauthorization: Bearer {}\r\naccept: */*\r\n\r\n", self.key), n: 0 }
+    }
+
+    /// Decisions per second beside the bare handler; the median.
+    fn compare(&self, what: &str) -> f64 {
+        let (mut bare, mut ours, mut reached) = (self.requests(true), self.requests(false), Vec::new());
+        support::compare(
+            &format!("{what} ({} bytes)", self.size),
+            "requests/s",
+            "bare actix handler",
+            ROUNDS,
+            || throughput(self.address, &mut bare),
+            || {
+                let rate = throughput(self.address, &mut ours);
+                reached.push(rate);
+                rate
+            },
+        );
+        reached.sort_by(f64::total_cmp);
+        reached[reached.len() / 2]
+    }
+
+    fn latency(&self, what: &str, rate: f64) {
+        let found = latencies(self.address, &mut self.requests(false), rate);
+        let at = |q: f64| found[((found.len() - 1) as f64 * q) as usize];
+        println!(
+            "  at {:.0} requests/s, {what}: p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, most {:.0} µs",
+            found.len() as f64 / ROUND.as_secs_f64(),
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            at(1.0)
+        );
+    }
+
+    /// A new snapshot ten times a second, each with a thousand people changed, while `work` runs; the milliseconds that one takes.
+    fn reloading(&self, work: impl FnOnce()) -> f64 {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reloads = scope.spawn(|| {
+                let (mut reloads, mut busy) = (0_i64, Duration::ZERO);
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    let held = self.server.snapshot();
+                    let mut people = (*held.people).clone();
+                    people.update((0..1_000).map(|k| person((reloads * 1_000 + k) % PEOPLE + 1, 11)).collect(), &[]);
+                    self.server.put(Snapshot { people: people.into(), ..(*held).clone() });
+                    busy += begun.elapsed();
+                    reloads += 1;
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                busy.as_secs_f64() * 1e3 / reloads.max(1) as f64
+            });
+            work();
+            stop.store(true, Ordering::Relaxed);
+            reloads.join().expect("reloads")
         })
-    };
-    let found = latencies(address, &mut ours, half);
-    stop.store(true, Ordering::Relaxed);
-    let reloads = reloading.join().expect("reloads");
-    let at = |q: f64| found[((found.len() - 1) as f64 * q) as usize];
-    println!(
-        "  at {:.0} requests/s, {reloads} reloads meanwhile: p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, most {:.0} µs",
-        found.len() as f64 / ROUND.as_secs_f64(),
-        at(0.5),
-        at(0.99),
-        at(0.999),
-        at(1.0)
-    );
-    let held = server.snapshot();
-    println!("  {} bytes a person ({} people, {PICKS} picks each)", held.people.bytes() / held.people.len(), held.people.len());
+    }
+
+    /// Impressions in the database.
+    fn written(&self) -> i64 {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let platform = self.platform.clone();
+        std::thread::spawn(move || {
+            support::runtime().block_on(async move {
+                let n: sqlx::Result<i64> =
+                    marquee::read!(platform.db, |c| sqlx::query_scalar("SELECT COUNT(*) FROM impression").fetch_one(c).await);
+                sender.send(n.expect("count")).expect("told");
+            });
+        });
+        receiver.recv().expect("counted")
+    }
+}
+
+pub fn run() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = serve(folder.path(), false);
+    let half = path.compare("decision") / 2.0;
+    path.latency("nothing else going on", half);
+    let took = path.reloading(|| path.latency("ten reloads a second", half));
+    let held = path.server.snapshot();
+    println!("  {took:.1} ms a reload; {} bytes a person ({} people, {PICKS} picks each)", held.people.bytes() / held.people.len(), PEOPLE);
+
+    let whole = serve(folder.path(), true);
+    let (begun, before) = (Instant::now(), whole.written());
+    let rate = whole.compare("decision, written down beside");
+    let written = (whole.written() - before) as f64 / begun.elapsed().as_secs_f64();
+    println!("  {written:.0} impressions a second reached SQLite meanwhile (same two cores), of {rate:.0} decided while asked");
 }

@@ -14,6 +14,10 @@ mod segment;
 mod send;
 mod support;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BENCHES: [(&str, fn()); 9] = [
     ("als", als::run),
     ("attribution", attribution::run),

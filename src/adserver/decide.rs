@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::bandit::Rng;
 use super::caps::{Seen, Subject};
 use super::line_items::{Chooser, Tier};
-use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot};
+use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot, Turn};
 use super::targeting::Context;
 use crate::platform::Timestamp;
 use crate::platform::ids::{CampaignId, PersonId, ProductId, VariantId};
@@ -134,11 +134,23 @@ pub fn recognise(snapshot: &Snapshot, viewer: Viewer<'_>) -> (Option<PersonId>, 
     (person, subject)
 }
 
+/// Whose turn it is: the lowest key. Tier first, then how often the viewer has seen the campaign today, then a lot.
+#[derive(Clone, Copy)]
 struct Candidate {
-    tier: Tier,
-    seen: u32,
-    lot: u32,
+    key: u64,
     item: u32,
+}
+
+/// Times seen that a key tells apart.
+const MOST_SEEN: u32 = (1 << 28) - 1;
+
+impl Candidate {
+    fn new(turn: Turn, seen: u32, lot: u32) -> Self {
+        Self { key: (turn.tier as u64) << 60 | u64::from(seen.min(MOST_SEEN)) << 32 | u64::from(lot), item: turn.item }
+    }
+    fn seen(self) -> u32 {
+        (self.key >> 32) as u32 & MOST_SEEN
+    }
 }
 
 /// Decides for one placement. `on_page`: products that the page shows already; what is shown is added.
@@ -162,25 +174,32 @@ pub fn decide<'a>(
         answer.shown = Err(NoFill::NotTargeted);
         return answer;
     }
+    // Whoever wants to know why hears of all that does not fit; else only what comes to its turn is looked at.
+    let explain = notes.is_some();
     let mut candidates: SmallVec<[Candidate; 64]> = SmallVec::new();
-    for index in &place.items {
-        let item = &snapshot.items[*index as usize];
-        match cheap(ask, item, own_country) {
-            Some(reason) => {
-                worsen(&mut answer, reason);
-                note(snapshot, &mut notes, item, Some(reason));
-            }
-            None => {
-                let campaign = &snapshot.campaigns[item.campaign as usize];
-                candidates.push(Candidate { tier: item.tier, seen: seen.of_campaign(campaign.id), lot: rng.word(), item: *index });
-            }
+    let mut known: Option<(CampaignId, u32)> = None;
+    for turn in &place.turns {
+        if explain && let Some(reason) = cheap(ask, &snapshot.items[turn.item as usize], own_country) {
+            worsen(&mut answer, reason);
+            note(snapshot, &mut notes, &snapshot.items[turn.item as usize], Some(reason));
+            continue;
         }
+        let times = match known {
+            Some((campaign, times)) if campaign == turn.campaign => times,
+            _ => seen.of_campaign(turn.campaign),
+        };
+        known = Some((turn.campaign, times));
+        candidates.push(Candidate::new(*turn, times, rng.word()));
     }
     // The first usually has something: taking the least again and again beats sorting all.
-    while let Some(at) = (0..candidates.len()).min_by_key(|i| (candidates[*i].tier, candidates[*i].seen, candidates[*i].lot)) {
+    while let Some(at) = (0..candidates.len()).min_by_key(|i| candidates[*i].key) {
         let candidate = candidates.swap_remove(at);
         let item = &snapshot.items[candidate.item as usize];
-        match consider(snapshot, lots, ask, item, candidate.seen, seen, on_page, rng, &mut answer) {
+        if !explain && let Some(reason) = cheap(ask, item, own_country) {
+            worsen(&mut answer, reason);
+            continue;
+        }
+        match consider(snapshot, lots, ask, item, candidate.seen(), seen, on_page, rng, &mut answer) {
             Ok(shown) => {
                 note(snapshot, &mut notes, item, None);
                 on_page.push(shown.creative.product);
@@ -325,13 +344,11 @@ impl Offer<'_> {
         let fit = if self.last.as_ref().is_some_and(is) { fit * JUST_SHOWN_FIT } else { fit };
         for size in self.sizes {
             let Some(found) = self.campaign.shelves.get(size).and_then(|shelf| shelf.get(&product)) else { continue };
-            let creatives = found.iter().map(|i| (*i, &self.campaign.creatives[*i as usize]));
             // In the person's language where there is a banner in it, else in the shop's.
-            let in_locale = |l: &&u8| creatives.clone().any(|(_, c)| c.locale == **l);
-            let Some(locale) = self.locales.iter().flatten().find(in_locale) else { continue };
+            let Some(locale) = self.locales.iter().flatten().find(|l| found.iter().any(|c| c.locale == **l)) else { continue };
             let mut any = false;
-            for (index, creative) in creatives {
-                if creative.locale != *locale || self.variant.is_some_and(|v| v != creative.variant) {
+            for banner in found {
+                if banner.locale != *locale || self.variant.is_some_and(|v| v.0 != i64::from(banner.variant)) {
                     continue;
                 }
                 if self.on_page.iter().any(is) {
@@ -339,8 +356,8 @@ impl Offer<'_> {
                     return false;
                 }
                 any = true;
-                self.arms.push((creative.id.0 as u32, creative.variant.0 as u32, fit));
-                self.at.push(index);
+                self.arms.push((banner.creative, banner.variant, fit));
+                self.at.push(banner.at);
             }
             if any {
                 return true;

@@ -66,7 +66,7 @@ fn snapshot(campaigns: Vec<AdCampaign>, items: Vec<AdItem>) -> Snapshot {
         exchange: false,
         floor_micro: 0,
         target: Target::default(),
-        items: (0..items.len() as u32).collect(),
+        turns: (0..).zip(&items).map(|(item, i)| Turn { item, tier: i.tier, campaign: campaigns[i.campaign as usize].id }).collect(),
         forecast: Arc::default(),
         outcomes: Arc::default(),
     };

@@ -71,7 +71,7 @@ impl AdServer {
                 propensity: s.propensity,
                 personal: s.personal,
             }),
-            behind: place.items.len().saturating_sub(notes.len()),
+            behind: place.turns.len().saturating_sub(notes.len()),
             asked: notes
                 .into_iter()
                 .map(|n| Asked {

@@ -11,7 +11,7 @@ use super::pacing::Forecast;
 use super::people::{AdPeople, AdPerson, PICKS};
 use super::placements;
 use super::render::{Parts, Template};
-use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, AdProduct, Products, Snapshot};
+use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, AdProduct, Products, Snapshot, Turn};
 use super::tally;
 use super::targeting::{Members, Target, Targeting, country};
 use crate::audience::{self, Rule};
@@ -171,11 +171,11 @@ pub async fn snapshot(
     let traffic = forecasts(db, taken_at).await?;
     let listed = line_items(db).await?;
     let mut items = Vec::new();
-    let mut by_place: HashMap<PlacementId, Vec<u32>> = HashMap::new();
+    let mut by_place: HashMap<PlacementId, Vec<Turn>> = HashMap::new();
     for item in listed.iter().filter(|i| i.status == ItemStatus::Active) {
         let Some(at) = running.iter().position(|c| c.id == item.campaign_id) else { continue };
         let target = segments.target(db, &item.targeting).await?;
-        by_place.entry(item.placement_id).or_default().push(items.len() as u32);
+        by_place.entry(item.placement_id).or_default().push(Turn { item: items.len() as u32, tier: item.tier, campaign: item.campaign_id });
         items.push(AdItem::of(item, at as u32, target, meter(meters, item.campaign_id.0, item.id.0)));
     }
     let mut placements = HashMap::new();
@@ -185,18 +185,19 @@ pub async fn snapshot(
             // Whoever has line items serves by them alone, also while all are paused.
             let by_itself = !listed.iter().any(|i| i.campaign_id == c.id);
             if by_itself && (c.plan.placements.is_empty() || c.plan.placements.contains(&p.key)) {
-                on_it.push(items.len() as u32);
-                items.push(AdItem::own(at as u32, meter(meters, c.id.0, 0)));
+                let own = AdItem::own(at as u32, meter(meters, c.id.0, 0));
+                on_it.push(Turn { item: items.len() as u32, tier: own.tier, campaign: c.id });
+                items.push(own);
             }
         }
-        on_it.sort_by_key(|i| items[*i as usize].tier);
+        on_it.sort_by_key(|turn| turn.tier);
         let place = AdPlacement {
             id: p.id,
             key: p.key.clone(),
             sizes: p.sizes().into_iter().map(creative::Format::size).collect(),
             target: segments.target(db, &p.rules).await?,
             floor_micro: p.floor_minor.saturating_mul(1_000),
-            items: on_it,
+            turns: on_it,
             forecast: traffic.get(&p.id).cloned().unwrap_or_default(),
             outcomes: before.placements.get(&p.key).map(|b| b.outcomes.clone()).unwrap_or_default(),
             site: p.site,

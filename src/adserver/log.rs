@@ -124,8 +124,18 @@ impl Log {
         let _ = written.await;
     }
 
+    /// Drops what waits.
+    pub fn forget(&self) {
+        self.take();
+    }
+
     fn take(&self) -> Vec<Line> {
-        self.lists.iter().flat_map(|list| std::mem::take(&mut *locked(list))).collect()
+        let next = |list: &mut Vec<Line>| {
+            // Room for as many again: a request that adds a line must not wait while a long list is moved.
+            let room = Vec::with_capacity(list.len());
+            std::mem::replace(list, room)
+        };
+        self.lists.iter().flat_map(|list| next(&mut locked(list))).collect()
     }
 }
 

@@ -54,7 +54,7 @@ pub use placements::{find as placement, get as placement_by_id, list as placemen
 pub use render::{Banner, Creative, Parts};
 pub use report::{CurvePoint, Figures, Hours, PlacementFigures, curve, of_line_items, of_placements, placement_hours};
 pub use service::{AdServer, AskedBy, Served};
-pub use snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot};
+pub use snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot, Turn};
 pub use tag::{TAG, snippets};
 pub use tally::count_answers;
 pub use targeting::{Context, Device, Members, Target, Targeting, country};

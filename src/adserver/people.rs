@@ -132,7 +132,11 @@ impl AdPeople {
             let Some((block, at)) = place_of(person.id) else { continue };
             if let Some(external) = &person.external_id {
                 let hash = self.hasher.hash_one(external.as_str());
-                names.entry(hash as usize % SHARDS).or_default().push((hash, person.id.0));
+                let shard = hash as usize % SHARDS;
+                // Ids hardly ever change, and a shard with a new name is copied.
+                if self.external[shard].get(&hash) != Some(&person.id.0) {
+                    names.entry(shard).or_default().push((hash, person.id.0));
+                }
             }
             by_block.entry(block).or_default().insert(at, Some(person));
         }
@@ -185,7 +189,10 @@ impl AdPeople {
         let mut names: HashMap<usize, Vec<(u64, i64)>> = HashMap::new();
         for (id, person) in ids {
             let hash = self.hasher.hash_one(id.as_str());
-            names.entry(hash as usize % SHARDS).or_default().push((hash, person.0));
+            let shard = hash as usize % SHARDS;
+            if self.anonymous[shard].get(&hash) != Some(&person.0) {
+                names.entry(shard).or_default().push((hash, person.0));
+            }
         }
         for (shard, fresh) in names {
             Arc::make_mut(&mut self.anonymous[shard]).extend(fresh);

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use serde::Serialize;
+use smallvec::SmallVec;
 use utoipa::ToSchema;
 
 use super::decide::NoFill;
@@ -55,10 +56,13 @@ pub struct Banner {
 /// Stands for the token in texts from which templates are cut; taken out of everything that comes from outside.
 const HOLE: char = '\u{f8f0}';
 
-/// Pieces of JSON between which tokens go.
+/// An answer's JSON with holes for tokens: one piece of memory, so that writing it is one walk through it.
 #[derive(Clone, Debug, Default)]
 pub struct Template {
-    pieces: Vec<Box<[u8]>>,
+    /// From behind the opening brace to the last hole; what follows there is written by hand.
+    text: Box<[u8]>,
+    /// Where the tokens go; the touch's id goes to the end.
+    holes: SmallVec<[u32; 4]>,
 }
 
 /// What a template is cut from.
@@ -108,9 +112,21 @@ impl Template {
             personal: false,
         };
         let json = serde_json::to_string(&banner).unwrap_or_default();
-        // …"touch_id":"HOLE","personal":false}: what follows the last hole is written by hand.
-        let pieces = json.split(HOLE).map(|piece| piece.as_bytes().into()).collect();
-        Self { pieces }
+        let mut template = Self::default();
+        let mut text = Vec::with_capacity(json.len());
+        let mut pieces = json.strip_prefix('{').unwrap_or(&json).split(HOLE).peekable();
+        while let Some(piece) = pieces.next() {
+            // Behind the last hole: …","personal":false}
+            if pieces.peek().is_none() {
+                debug_assert!(piece.starts_with('"'));
+                break;
+            }
+            text.extend_from_slice(piece.as_bytes());
+            template.holes.push(text.len() as u32);
+        }
+        template.holes.pop();
+        template.text = text.into();
+        template
     }
 
     /// Writes `{"placement":…,"filled":true,…}`.
@@ -118,15 +134,13 @@ impl Template {
         out.extend_from_slice(b"{\"placement\":\"");
         out.extend_from_slice(placement.as_bytes());
         out.extend_from_slice(b"\",\"filled\":true,");
-        let Some((last, pieces)) = self.pieces.split_last() else { return };
-        debug_assert!(last.starts_with(b"\""));
-        for (i, piece) in pieces.iter().enumerate() {
-            let piece = if i == 0 { piece.strip_prefix(b"{").unwrap_or(piece) } else { piece };
-            out.extend_from_slice(piece);
-            if i + 1 < pieces.len() {
-                out.extend_from_slice(token);
-            }
+        let mut from = 0;
+        for hole in &self.holes {
+            out.extend_from_slice(&self.text[from..*hole as usize]);
+            out.extend_from_slice(token);
+            from = *hole as usize;
         }
+        out.extend_from_slice(&self.text[from..]);
         write_touch(touch, out);
         out.push(b'"');
         if item > 0 {
@@ -135,7 +149,7 @@ impl Template {
         out.extend_from_slice(if personal { b",\"personal\":true}" } else { b",\"personal\":false}" });
     }
     pub fn bytes(&self) -> usize {
-        self.pieces.iter().map(|p| p.len() + 16).sum()
+        self.text.len() + 4 * self.holes.len()
     }
 }
 

@@ -14,7 +14,7 @@ use super::caps::{Caps, Subject};
 use super::decide::{self, Answer, Ask, Ghost, NoFill, Note, Shown, Viewer, decide};
 use super::learn::{Arms, Recent};
 use super::load;
-use super::log::{Line, Log, Writer};
+use super::log::{self, Line, Log, Writer};
 use super::meter::Meters;
 use super::people::AdPeople;
 use super::render;
@@ -178,6 +178,19 @@ impl AdServer {
         Ok(server)
     }
 
+    /// As [`AdServer::fixed`], but what is shown is thrown away: the path without a database behind it.
+    pub fn unwritten(platform: Platform, snapshot: Snapshot) -> Self {
+        let server = Self::over(platform, snapshot);
+        let shared = server.shared.clone();
+        tokio::spawn(async move {
+            while Arc::strong_count(&shared) > 1 {
+                tokio::time::sleep(log::LINGER).await;
+                shared.log.forget();
+            }
+        });
+        server
+    }
+
     /// Loads what changed since the last time (`at_once`: also people, who are otherwise read every few seconds, and what was learned).
     /// Requests go on meanwhile from the old snapshot. True where a new one was put in its place.
     pub async fn refresh(&self, at_once: bool) -> anyhow::Result<bool> {
@@ -286,7 +299,7 @@ impl AdServer {
     pub fn pace(&self) {
         let (snapshot, now) = (self.shared.snapshot.load(), self.platform.now());
         for place in snapshot.placements.values() {
-            for item in place.items.iter().map(|i| &snapshot.items[*i as usize]) {
+            for item in place.turns.iter().map(|t| &snapshot.items[t.item as usize]) {
                 item.meter.pace(now, item.budget, item.flight.as_ref(), &place.forecast);
             }
         }
@@ -364,8 +377,7 @@ impl AdServer {
         let (person, subject, anonymous) = self.viewer(&snapshot, asked);
         let personal = person.is_some_and(|p| snapshot.people.may_personalise(p));
         let mut on_page: SmallVec<[ProductId; 4]> = SmallVec::from_slice(exclude);
-        let mut token: SmallVec<[u8; 128]> = SmallVec::new();
-        let mut buffer = Vec::with_capacity(128);
+        let mut token = Vec::with_capacity(176);
         for place in places {
             let ask = Ask { placement: place, person, subject, personal, context, now, hour, dry: false, bid_floor_micro: None };
             let answer = self.ask(&snapshot, &ask, day, &mut on_page, None);
@@ -381,10 +393,8 @@ impl AdServer {
                 Ok(shown) => {
                     COUNTERS.filled.increment(1);
                     let ticket = ticket_of(&shown, place, person, now, false);
-                    buffer.clear();
-                    ticket.sign_into(&self.shared.sealer, &mut buffer);
                     token.clear();
-                    token.extend_from_slice(&buffer);
+                    ticket.sign_into(&self.shared.sealer, &mut token);
                     self.record(&snapshot, &shown, ticket, anonymous, subject, now);
                     write(place, Ok(&Served { shown, ticket, token: &token }));
                 }

@@ -29,11 +29,20 @@ pub struct AdPlacement {
     /// Least price per thousand impressions of a priced line item, in millionths of a minor unit per impression.
     pub floor_micro: i64,
     pub target: Target,
-    /// Indexes into [`Snapshot::items`], tiers in order.
-    pub items: Vec<u32>,
+    /// Who may show something here, tiers in order.
+    pub turns: Vec<Turn>,
     pub forecast: Arc<Forecast>,
     /// What requests ended in, counted.
     pub outcomes: Arc<super::outcomes::Outcomes>,
+}
+
+/// What is looked at of every line item of a placement on every request, close together in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Index into [`Snapshot::items`].
+    pub item: u32,
+    pub tier: Tier,
+    pub campaign: CampaignId,
 }
 
 /// A line item that may show something, or (`id` 0) a campaign's own right to the placements of its plan.
@@ -115,8 +124,18 @@ pub struct AdCreative {
     pub title: String,
 }
 
-/// Banners of one size by product: indexes into [`AdCampaign::creatives`].
-pub type Shelf = HashMap<u32, SmallVec<[u32; 2]>, Numbers>;
+/// A banner on a shelf, with what the choice asks of it: the banner itself, far away in memory, is looked at only when it was chosen.
+#[derive(Clone, Copy, Debug)]
+pub struct Shelved {
+    /// Index into [`AdCampaign::creatives`].
+    pub at: u32,
+    pub creative: u32,
+    pub variant: u32,
+    pub locale: u8,
+}
+
+/// Banners of one size by product.
+pub type Shelf = HashMap<u32, SmallVec<[Shelved; 2]>, Numbers>;
 
 /// A banner campaign that runs now.
 #[derive(Clone, Debug)]
@@ -169,8 +188,13 @@ impl AdCampaign {
             });
             creative.locale = u8::try_from(at).unwrap_or(0);
             let Ok(product) = u32::try_from(creative.product.0) else { continue };
-            let index = self.creatives.len() as u32;
-            self.shelves.entry((creative.width, creative.height)).or_default().entry(product).or_default().push(index);
+            let shelved = Shelved {
+                at: self.creatives.len() as u32,
+                creative: creative.id.0 as u32,
+                variant: creative.variant.0 as u32,
+                locale: creative.locale,
+            };
+            self.shelves.entry((creative.width, creative.height)).or_default().entry(product).or_default().push(shelved);
             self.creatives.push(creative);
         }
     }

@@ -1,6 +1,7 @@
 //! The ad token: all that is known of an impression, signed, so that any replica can take its view, click or bill before the replica that
 //! decided has written it down. One token serves all three; each address says what it is about.
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::platform::Timestamp;
@@ -12,6 +13,9 @@ const VERSION: u8 = 2;
 const PURPOSE: &str = "ad";
 /// Shown by an exchange: it counts from its bill on, not from the bid.
 const BID: u8 = 1;
+
+/// A token on its way; what a sealer takes.
+type Bytes = SmallVec<[u8; 112]>;
 
 /// One impression.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,7 +44,7 @@ pub fn sealer(signer: &Signer) -> Sealer {
     signer.sealer(PURPOSE)
 }
 
-fn put(out: &mut Vec<u8>, n: i64) {
+fn put(out: &mut Bytes, n: i64) {
     let mut n = n.max(0).unsigned_abs();
     while n >= 0x80 {
         out.push(n as u8 | 0x80);
@@ -66,7 +70,7 @@ impl Ticket {
     /// Appends the token.
     pub fn sign_into(&self, sealer: &Sealer, out: &mut Vec<u8>) {
         // 2 + 16 + 4 bytes and eight numbers of at most nine: below what a sealer takes.
-        let mut bytes = Vec::with_capacity(96);
+        let mut bytes = Bytes::new();
         bytes.push(VERSION);
         bytes.push(if self.bid { BID } else { 0 });
         bytes.extend_from_slice(self.touch.0.as_bytes());

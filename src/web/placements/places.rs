@@ -87,8 +87,8 @@ pub(super) async fn one(shell: Shell, platform: Data<Platform>, server: Data<AdS
 /// Running campaigns that serve here without a line item.
 fn by_itself(server: &AdServer, key: &str) -> Vec<String> {
     let snapshot = server.snapshot();
-    let items = snapshot.placements.get(key).map_or(&[][..], |p| p.items.as_slice());
-    let own = items.iter().map(|i| &snapshot.items[*i as usize]).filter(|i| i.id == 0);
+    let turns = snapshot.placements.get(key).map_or(&[][..], |p| p.turns.as_slice());
+    let own = turns.iter().map(|t| &snapshot.items[t.item as usize]).filter(|i| i.id == 0);
     own.map(|i| snapshot.campaigns[i.campaign as usize].name.clone()).collect()
 }
 
