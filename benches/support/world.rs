@@ -1,7 +1,7 @@
 //! A shop of any size, made by set-based SQL: what a page costs depends on how much there is, not on what happened. Every part follows from
 //! its number, so that two runs make the same shop.
 
-use marquee::attribution::rollup;
+use marquee::attribution::{self, rollup};
 use marquee::on;
 use marquee::platform::db::Dialect;
 use marquee::platform::{Db, Platform};
@@ -66,12 +66,14 @@ pub async fn fill(platform: &Platform, scale: Scale) {
     let now = NOW.0;
     let begin = NOW.plus_days(-DAYS).0;
     let span = DAYS * 86_400_000_000;
-    let (uuid, insert) = match db.dialect() {
-        Dialect::Sqlite => ("randomblob(16)", "INSERT INTO"),
-        Dialect::Postgres => ("gen_random_uuid()", "INSERT INTO"),
+    let insert = "INSERT INTO";
+    // As the application makes them: the milliseconds first.
+    let uuid = match db.dialect() {
+        Dialect::Sqlite => "unhex(printf('%012x', at / 1000) || hex(randomblob(10)))",
+        Dialect::Postgres => "(lpad(to_hex(at / 1000), 12, '0') || substr(replace(CAST(gen_random_uuid() AS TEXT), '-', ''), 1, 20))::uuid",
     };
-    // A fixed scatter: multiples of primes, so that no two columns move together.
-    let spread = |prime: i64| format!("({begin} + (i * {prime} % 15551999) * ({span} / 15552000))");
+    // Facts come in order of time, evenly; who and what they are about is scattered by multiples of primes.
+    let evenly = |count: i64| format!("({begin} + i * {})", span / count.max(1));
     rows(
         db,
         scale.people,
@@ -80,7 +82,7 @@ pub async fn fill(platform: &Platform, scale: Scale) {
                 bucket, first_seen_at, last_seen_at, created_at, updated_at) {NUMBERS}
              SELECT i, 'u' || i, 'u' || i || '@example.test', 'u' || i || '@example.test', 'Ada', 'N' || (i % 5000), 'en', 'DE', 'Berlin', '{{}}',
                 CASE WHEN i % 5 < 3 THEN 'subscribed' ELSE 'never' END, 'never', i % 10000, {at}, {at}, {at}, {at} FROM n",
-            at = spread(7_919)
+            at = evenly(scale.people)
         ),
     )
     .await;
@@ -100,18 +102,18 @@ pub async fn fill(platform: &Platform, scale: Scale) {
         db,
         scale.touches,
         format!(
-            "{insert} touch (id, channel, arm, state, person_id, campaign_id, variant_id, product_id, product_ids, planned_at, due_at, next_attempt_at,
+            "{insert} touch (id, channel, arm, state, reason, person_id, campaign_id, variant_id, product_id, product_ids, planned_at, due_at, next_attempt_at,
                 attempts, sent_at, contact_at, updated_at, open_at, click_at, stamped_at) {NUMBERS}
              SELECT {uuid}, CASE WHEN campaign % 4 = 0 THEN 'banner' ELSE 'email' END, CASE WHEN i % 11 = 0 THEN 'ghost' ELSE 'treated' END,
                 CASE WHEN i % 11 = 0 THEN 'held' WHEN i % 50 = 1 THEN 'skipped' WHEN campaign % 4 = 0 THEN 'served' ELSE 'sent' END,
-                1 + (i * 104729) % {people}, campaign, 2 * campaign - i % 2, 1 + (i * 1299709) % {products}, '[]', at, at, at, 1, at, at, at,
+                CASE WHEN i % 50 = 1 THEN 'no_consent' END, 1 + (i * 104729) % {people}, campaign, 2 * campaign - i % 2, 1 + (i * 1299709) % {products}, '[]', at, at, at, 1, at, at, at,
                 CASE WHEN i % 11 <> 0 AND i % 3 = 0 THEN at + 3600000000 END, CASE WHEN i % 11 <> 0 AND i % 25 = 2 THEN at + 7200000000 END,
                 CASE WHEN i % 11 <> 0 AND (i % 3 = 0 OR i % 25 = 2) THEN at + 7200000000 END
              FROM (SELECT i, 1 + i % {campaigns} AS campaign, {at} AS at FROM n) x",
             people = scale.people,
             products = scale.products,
             campaigns = scale.campaigns,
-            at = spread(15_485_863),
+            at = evenly(scale.touches),
         ),
     )
     .await;
@@ -122,7 +124,7 @@ pub async fn fill(platform: &Platform, scale: Scale) {
             "{insert} shop_order (id, order_ref, person_id, placed_at, currency, total_minor, status, source, updated_at) {NUMBERS}
              SELECT i, 'o' || i, 1 + (i * 611953) % {people}, {at}, 'EUR', 900 + (i * 7919) % 15000, 'placed', 'server', {at} FROM n",
             people = scale.people,
-            at = spread(32_452_843),
+            at = evenly(scale.orders),
         ),
     )
     .await;
@@ -142,28 +144,34 @@ pub async fn fill(platform: &Platform, scale: Scale) {
         format!(
             "{insert} event (id, person_id, kind, name, product_id, occurred_at, received_at, properties) {NUMBERS}
              SELECT {uuid}, 1 + (i * 49979687) % {people}, 'track', CASE WHEN i % 3 = 0 THEN 'Product Added' ELSE 'Product Viewed' END,
-                1 + (i * 1299709) % {products}, {at}, {at}, '{{}}' FROM n",
+                1 + (i * 1299709) % {products}, at, at, '{{}}' FROM (SELECT i, {at} AS at FROM n) x",
             people = scale.people,
             products = scale.products,
-            at = spread(86_028_121),
+            at = evenly(scale.events),
         ),
     )
     .await;
-    // One in twenty orders has a path of one or two contacts.
-    run(
-        db,
-        format!(
-            "INSERT INTO credit (order_id, view_through, position, touch_id, campaign_id, variant_id, product_id, channel, first_minor, last_minor,
-                linear_minor, time_decay_minor, position_minor, earned_at, placed_at, currency, computed_at)
-             SELECT o.id, v.view_through, 0, {uuid}, 1 + o.id % {campaigns}, 2 * (1 + o.id % {campaigns}), 1 + o.id % {products},
-                CASE WHEN (1 + o.id % {campaigns}) % 4 = 0 THEN 'banner' ELSE 'email' END, o.total_minor, o.total_minor, o.total_minor,
-                o.total_minor, o.total_minor, o.placed_at - 3600000000, o.placed_at, o.currency, {now}
-             FROM shop_order o, (SELECT FALSE AS view_through UNION ALL SELECT TRUE) v WHERE o.id % 20 = 3",
-            campaigns = scale.campaigns,
-            products = scale.products
-        ),
-    )
-    .await;
+    for id in 1..=5 {
+        run(
+            db,
+            format!(
+                "INSERT INTO segment_snapshot (id, segment_id, rule_version, taken_at, status, size, created_at, finished_at)
+                 VALUES ({id}, {id}, 1, {now}, 'complete', {size}, {now}, {now})",
+                size = scale.people / (id + 1)
+            ),
+        )
+        .await;
+        rows(
+            db,
+            scale.people / (id + 1),
+            format!("{insert} segment_member (snapshot_id, person_id) {NUMBERS} SELECT {id}, i * {} FROM n", id + 1),
+        )
+        .await;
+    }
+    // The differences that all this wrote say nothing that the facts do not.
+    run(db, "DELETE FROM touch_delta".into()).await;
+    run(db, "DELETE FROM event_delta".into()).await;
+    attribution::rebuild(platform).await.expect("credit");
     rollup::rebuild(platform).await.expect("added up");
     match db.dialect() {
         Dialect::Sqlite => run(db, "ANALYZE".into()).await,

@@ -1,22 +1,26 @@
 //! Keeps `credit` in step with orders and touches: incrementally, idempotently, correcting the past where late events and refunds do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::people;
 use crate::platform::clock::{DAY_US, MINUTE_US, Timestamp};
 use crate::platform::db::Db;
-use crate::platform::ids::{OrderId, PersonId};
+use crate::platform::ids::{OrderId, PersonId, TouchId};
 use crate::platform::queue::JobContext;
 use crate::platform::{Platform, setting};
 
+use super::lost;
 use super::model::{self, Contact, HALF_LIFE_US, Model};
 use super::rollup::Reading;
 use super::store::{self, CreditRow, OrderRow, Since, TouchRow};
 
 /// Orders looked at in one piece; each piece is one short transaction.
 const ORDERS_PER_CHUNK: i64 = 500;
+/// People whose journeys are told in one piece.
+const PEOPLE_PER_CHUNK: i64 = 1_000;
 /// Longest path kept: the latest touches before the order.
 const MAX_PATH: usize = 200;
 /// Orders and signals commit a little after the time that they carry as that of becoming known.
@@ -66,6 +70,8 @@ pub(super) struct Mark {
     pub through: Option<Timestamp>,
     /// With another half-life, everything is computed again.
     pub half_life_us: i64,
+    /// Journeys that led to nothing have been told of everybody.
+    pub journeys: bool,
 }
 
 pub(super) async fn mark(db: &Db) -> sqlx::Result<Mark> {
@@ -81,6 +87,8 @@ pub struct Pass {
     pub changed: u64,
     /// Rows read for it: people with news, orders, touches and old credit. What a pass costs.
     pub rows: u64,
+    /// People whose journeys that led to nothing were told.
+    pub people: u64,
 }
 
 /// Computes credit for whatever became known since the last pass: new and changed orders, and people on whose touches a human signal was
@@ -89,7 +97,7 @@ pub async fn update(platform: &Platform) -> anyhow::Result<Pass> {
     update_with(platform, false, &mut |_| Ok(())).await
 }
 
-/// Computes credit for all orders there are.
+/// Computes credit for all orders there are, and tells everybody's journeys.
 pub async fn rebuild(platform: &Platform) -> anyhow::Result<Pass> {
     update_with(platform, true, &mut |_| Ok(())).await
 }
@@ -103,8 +111,8 @@ async fn update_with(
     let now = platform.now();
     let half_life_us = setting::get_or_default::<AttributionSetting>(db, AttributionSetting::KEY).await?.half_life_us();
     let old = mark(db).await?;
-    let mut run = Run { platform, half_life_us, pass: Pass::default(), step };
-    let new = Mark { through: Some(now), half_life_us };
+    let mut run = Run { platform, half_life_us, pass: Pass::default(), people: BTreeSet::new(), touches: BTreeSet::new(), step };
+    let new = Mark { through: Some(now), half_life_us, journeys: true };
     match old.through {
         Some(through) if !everything && old.half_life_us == half_life_us => {
             let since = through.plus_us(-OVERLAP_US);
@@ -112,6 +120,11 @@ async fn update_with(
             run.signals(since).await?;
         }
         _ => run.orders(Since::Ever).await?,
+    }
+    if everything || !old.journeys {
+        run.everybodys_journeys().await?
+    } else {
+        run.journeys().await?
     }
     let pass = run.pass;
     let mut tx = db.begin().await?;
@@ -124,6 +137,10 @@ struct Run<'a> {
     platform: &'a Platform,
     half_life_us: i64,
     pass: Pass,
+    /// On whose touches there is news …
+    people: BTreeSet<PersonId>,
+    /// … and touches that came on the path of an order, or left it: journeys that led to nothing may have changed.
+    touches: BTreeSet<TouchId>,
     step: &'a mut (dyn FnMut(u64) -> anyhow::Result<()> + Send),
 }
 
@@ -145,11 +162,39 @@ impl Run<'_> {
             let Some(last) = people.last() else { return Ok(()) };
             after = *last;
             self.pass.rows += people.len() as u64;
+            self.people.extend(&people);
             let orders = store::orders_of(&self.platform.db, &people).await?;
             for chunk in orders.chunks(usize::try_from(ORDERS_PER_CHUNK)?) {
                 self.compute(chunk).await?;
             }
         }
+    }
+
+    /// Tells the journeys of those of whom there is news.
+    async fn journeys(&mut self) -> anyhow::Result<()> {
+        let touches: Vec<TouchId> = std::mem::take(&mut self.touches).into_iter().collect();
+        self.people.extend(lost::people_of(&self.platform.db, &touches).await?);
+        let people: Vec<PersonId> = std::mem::take(&mut self.people).into_iter().collect();
+        self.tell(&people).await
+    }
+
+    async fn everybodys_journeys(&mut self) -> anyhow::Result<()> {
+        let mut after = PersonId(0);
+        loop {
+            let people = people::ids_after(&self.platform.db, after, PEOPLE_PER_CHUNK).await?;
+            let Some(last) = people.last() else { return Ok(()) };
+            after = *last;
+            self.tell(&people).await?;
+        }
+    }
+
+    async fn tell(&mut self, people: &[PersonId]) -> anyhow::Result<()> {
+        for some in people.chunks(usize::try_from(PEOPLE_PER_CHUNK)?) {
+            self.pass.rows += lost::tell(&self.platform.db, some).await?;
+            self.pass.people += some.len() as u64;
+            (self.step)(0)?;
+        }
+        Ok(())
     }
 
     async fn compute(&mut self, orders: &[OrderRow]) -> anyhow::Result<()> {
@@ -166,8 +211,10 @@ impl Run<'_> {
         let mut rows = Vec::new();
         for order in orders {
             let new = credit(order, touches_for(order, &touches), self.half_life_us);
-            if old.remove(&order.id).unwrap_or_default() != new {
+            let old = old.remove(&order.id).unwrap_or_default();
+            if old != new {
                 changed.push(order.id);
+                self.touches.extend(old.iter().chain(&new).map(|row| row.touch_id));
                 rows.extend(new);
             }
         }

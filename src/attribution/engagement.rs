@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use utoipa::ToSchema;
 
 use super::cohorts::as_bigint;
+use super::engagement_kept;
 use super::period::{Periods, Unit};
 use super::question::{MAX_PERIODS, Question, ReportError};
 use super::report::decimal;
@@ -63,43 +64,44 @@ pub struct EngagementReport {
     pub rows: Vec<EngagementRow>,
     /// People by the number of days on which they were here in the whole span.
     pub frequency: Vec<PeopleIn>,
-    /// The same people by whole days from their last event to the end of the span.
+    /// The same people by days of the calendar from the last on which they were here to the last of the span (0: on that day).
     pub recency: Vec<PeopleIn>,
 }
 
 const FREQUENCY: [i64; 7] = [1, 2, 3, 5, 10, 20, 50];
 const RECENCY: [i64; 8] = [0, 1, 3, 7, 14, 30, 60, 90];
 
-struct ActiveRow {
-    period: i64,
-    people: i64,
-    days: i64,
-    events: i64,
-    came_back: i64,
+pub(super) struct ActiveRow {
+    pub period: i64,
+    pub people: i64,
+    pub days: i64,
+    pub events: i64,
+    pub came_back: i64,
 }
 
 const SEEN: &str = "FROM event e WHERE e.kind <> 'group' AND e.occurred_at >= $1 AND e.occurred_at < $2";
 
-/// What people did, and how they spread: (active days, days since the last event, people).
-struct Seen {
-    periods: Vec<ActiveRow>,
-    spread: Vec<(i64, i64, i64)>,
+/// What people did, and how they spread: (active days, days from the last of them to the last of the span, people).
+pub(super) struct Seen {
+    pub periods: Vec<ActiveRow>,
+    pub spread: Vec<(i64, i64, i64)>,
 }
 
-/// Both from one pass over the events: the days on which each person was here are told once.
+/// Both from one pass over the events: the days on which each person was here are told once. What [`engagement_kept`] must equal.
 async fn seen(db: &Db, days: &Periods, periods: &Periods, to: Timestamp) -> sqlx::Result<Seen> {
     let sql = format!(
-        "WITH day AS MATERIALIZED (SELECT e.person_id, {} AS day, COUNT(*) AS n, MAX(e.occurred_at) AS last {SEEN} GROUP BY 1, 2),
+        "WITH day AS MATERIALIZED (SELECT e.person_id, {} AS day, COUNT(*) AS n {SEEN} GROUP BY 1, 2),
               seen AS MATERIALIZED (SELECT person_id, {} AS period, COUNT(*) AS days, SUM(n) AS events FROM day GROUP BY 1, 2)
          SELECT TRUE AS of_period, s.period AS a, COUNT(*) AS b, CAST(SUM(s.days) AS BIGINT) AS c, CAST(SUM(s.events) AS BIGINT) AS d,
             COUNT(b.person_id) AS e
          FROM seen s LEFT JOIN seen b ON b.person_id = s.person_id AND b.period = s.period - 1 GROUP BY s.period
          UNION ALL
          SELECT FALSE, days, since, COUNT(*), CAST(0 AS BIGINT), CAST(0 AS BIGINT) FROM (
-            SELECT person_id, COUNT(*) AS days, ($2 - 1 - MAX(last)) / {DAY_US} AS since FROM day GROUP BY person_id
+            SELECT person_id, COUNT(*) AS days, {} - MAX(day) AS since FROM day GROUP BY person_id
          ) p GROUP BY days, since ORDER BY 1, 2, 3",
         as_bigint(&days.sql("e.occurred_at")),
         as_bigint(&days.sql_within("day", periods)),
+        days.count() - 1,
     );
     let rows: Vec<(bool, i64, i64, i64, i64, i64)> =
         read!(*db, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(days.from()).bind(to).fetch_all(c).await)?;
@@ -144,7 +146,11 @@ pub async fn engagement(db: &Db, question: &Question) -> Result<EngagementReport
     let (zone, to) = (question.time_zone, question.to);
     let periods = Periods::over(question.from, to, question.unit, zone);
     let days = Periods::over(periods.from(), to, Unit::Day, zone);
-    let Seen { periods: active, spread } = seen(db, &days, &periods, to).await?;
+    let kept = engagement_kept::seen(db, question, &periods).await?;
+    let Seen { periods: active, spread } = match kept {
+        Some(kept) => kept,
+        None => seen(db, &days, &periods, to).await?,
+    };
     let seen: BTreeMap<i64, ActiveRow> = active.into_iter().map(|r| (r.period, r)).collect();
     let new: BTreeMap<i64, i64> = new_people(db, &periods, to).await?.into_iter().collect();
     let currency = question.currency.code();

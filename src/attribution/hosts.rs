@@ -7,7 +7,7 @@ use crate::platform::ids::CampaignId;
 use crate::read;
 
 /// Touches looked at, newest first.
-pub const NEWEST: i64 = 50_000;
+pub const NEWEST: i64 = 5_000;
 /// A mail host with fewer people than this is not named: it might be somebody's own.
 const FEW: i64 = 5;
 

@@ -94,6 +94,18 @@ async fn keep_with(platform: &Platform, go_on: &mut (dyn FnMut() -> bool + Send)
     Ok(measured)
 }
 
+/// Measures one campaign and keeps what was found.
+///
+/// # Errors
+/// There is no such campaign; those of the database.
+pub async fn keep_lift(platform: &Platform, campaign: CampaignId) -> Result<MeasuredLift, MeasureError> {
+    let lift = measure::lift(platform, Some(campaign), None, platform.now()).await?;
+    let mut tx = platform.db.begin().await?;
+    put(&mut tx, Some(campaign), &lift).await?;
+    tx.commit().await?;
+    Ok(lift)
+}
+
 const OF: &str = "SELECT campaign_id, as_of, result FROM kept_lift WHERE campaign_id = $1";
 /// The kept lift of a campaign (`None`: of all marketing).
 pub async fn kept_lift(db: &Db, campaign: Option<CampaignId>) -> sqlx::Result<Option<KeptLift>> {

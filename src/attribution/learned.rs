@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::by::{By, OTHER};
 use super::journeys::{Journeys, Key};
+use super::lost;
 use super::model::{self, Model};
 use super::question::{Question, ReportError};
 use super::report_store::{self, WayRow};
@@ -63,7 +64,7 @@ pub(super) struct Told {
 
 pub(super) async fn tell(db: &Db, question: &Question, by: By) -> Result<Told, ReportError> {
     let ways = report_store::ways(db, by, question.scope()).await?;
-    let misses = report_store::misses(db, by, question.scope(), question.now).await?;
+    let misses = lost::misses(db, by, question.scope(), question.now).await?;
     Ok(Told { ways, misses })
 }
 

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::platform::clock::Timestamp;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {
     Day,
@@ -40,6 +40,14 @@ impl Unit {
             Self::Day => day,
             Self::Week => day - Days::new(u64::from(day.weekday().num_days_from_monday())),
             Self::Month => day.with_day(1).unwrap_or(day),
+        }
+    }
+    /// The first day of the period that a day is in, both in days since 1970-01-01 (a Thursday).
+    pub(super) fn first(self, day: i64) -> i64 {
+        match self {
+            Self::Day => day,
+            Self::Week => day - (day + 3).rem_euclid(7),
+            Self::Month => day - i64::from(super::rollup::day_of(day).day0()),
         }
     }
     fn next(self, day: NaiveDate) -> NaiveDate {
@@ -92,6 +100,9 @@ impl Periods {
     }
     pub fn to(&self) -> Timestamp {
         self.bounds[self.count()]
+    }
+    pub fn first_day(&self, index: usize) -> NaiveDate {
+        self.first_days[index]
     }
     /// The first day of a period.
     pub fn name(&self, index: usize) -> String {

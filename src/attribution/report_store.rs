@@ -12,10 +12,6 @@ use crate::read;
 
 /// Orders are put together by quarters of an hour, of which every zone's midnight is a boundary.
 pub(super) const QUARTER_US: i64 = 900_000_000;
-/// Journeys that led to nothing are told from touches up to this many of the longest window before the report's span.
-const REACH_WINDOWS: i64 = 2;
-const LONGEST_WINDOW: &str = "SELECT MAX(window_us) FROM campaign";
-
 /// Which credit a figure is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope {
@@ -127,55 +123,6 @@ pub(super) async fn ways(db: &Db, by: By, scope: Scope) -> sqlx::Result<Vec<WayR
     );
     read!(*db, |c| {
         sqlx::query_as::<_, WayRow>(AssertSqlSafe(sql)).bind(scope.view_through).bind(scope.from).bind(scope.to).fetch_all(c).await
-    })
-}
-
-/// Distinct paths of the journeys that ended in a span without an order, and how many there were.
-///
-/// A journey is a person's contacts that follow each other while the window of an earlier one is open; it ends when the last window does.
-/// A contact that is on the path of an order belongs to that order's journey. Windows still open at `now` may yet convert and are left out.
-pub(super) async fn misses(db: &Db, by: By, scope: Scope, now: Timestamp) -> sqlx::Result<Vec<(String, i64)>> {
-    let key = scope.within.key(by, "c.contact_at");
-    let seen = if scope.view_through {
-        "CASE WHEN c.click_at < c.contact_at + g.window_us THEN c.click_at ELSE COALESCE(c.open_at, c.viewable_at) END"
-    } else {
-        "c.click_at"
-    };
-    // As the two partial indices say it.
-    let answered = if scope.view_through {
-        "(c.click_at IS NOT NULL OR c.open_at IS NOT NULL OR c.viewable_at IS NOT NULL)"
-    } else {
-        "c.click_at IS NOT NULL"
-    };
-    let path = joined(db.dialect(), "key", "earned, id");
-    let sql = format!(
-        "WITH met AS (
-            SELECT c.id, c.person_id, {key} AS key, c.contact_at AS at, {seen} AS earned, c.contact_at + g.window_us AS ends
-            FROM touch c JOIN campaign g ON g.id = c.campaign_id
-            WHERE c.arm = 'treated' AND c.person_id IS NOT NULL AND c.contact_at >= $2 AND c.contact_at < $4
-              AND {answered}
-              AND {seen} >= c.contact_at AND {seen} < c.contact_at + g.window_us
-              AND NOT EXISTS (SELECT 1 FROM credit x WHERE x.touch_id = c.id AND x.view_through = $1)
-         ), begun AS (
-            SELECT met.*, CASE WHEN at < MAX(ends) OVER (PARTITION BY person_id ORDER BY at, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-                THEN 0 ELSE 1 END AS begins FROM met
-         ), numbered AS (
-            SELECT begun.*, SUM(begins) OVER (PARTITION BY person_id ORDER BY at, id) AS journey FROM begun
-         ), told AS (
-            SELECT {path} AS path, MAX(ends) AS ended FROM numbered GROUP BY person_id, journey
-         )
-         SELECT path, COUNT(*) FROM told WHERE ended >= $3 AND ended < $4 AND ended <= $5 GROUP BY path ORDER BY path"
-    );
-    let longest = read!(*db, |c| sqlx::query_scalar::<_, Option<i64>>(LONGEST_WINDOW).fetch_one(c).await)?.unwrap_or(0);
-    read!(*db, |c| {
-        sqlx::query_as::<_, (String, i64)>(AssertSqlSafe(sql))
-            .bind(scope.view_through)
-            .bind(scope.from.plus_us(-REACH_WINDOWS * longest))
-            .bind(scope.from)
-            .bind(scope.to)
-            .bind(now)
-            .fetch_all(c)
-            .await
     })
 }
 

@@ -3,6 +3,7 @@
 //! This slice also carries out what concerns a person across all facts: merging profiles, forgetting them, computed traits.
 
 mod commerce;
+pub mod deltas;
 mod hints;
 pub mod ingest;
 mod merge;

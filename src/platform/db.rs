@@ -81,7 +81,11 @@ impl WriteGate {
 
 /// An open transaction on either engine. Rolled back when dropped without [`Tx::commit`].
 pub enum Tx {
-    Sqlite { tx: sqlx::Transaction<'static, sqlx::Sqlite>, gate: OwnedMutexGuard<()> },
+    /// `gate`: the writer's turn; a snapshot holds none.
+    Sqlite {
+        tx: sqlx::Transaction<'static, sqlx::Sqlite>,
+        gate: Option<OwnedMutexGuard<()>>,
+    },
     Postgres(sqlx::Transaction<'static, sqlx::Postgres>),
 }
 
@@ -218,9 +222,21 @@ impl Db {
             Self::Sqlite(s) => {
                 let gate = s.gate.enter(urgency).await;
                 let tx = s.writer.begin_with("BEGIN IMMEDIATE").await?;
-                Ok(Tx::Sqlite { tx, gate })
+                Ok(Tx::Sqlite { tx, gate: Some(gate) })
             }
             Self::Postgres(p) => Ok(Tx::Postgres(p.begin().await?)),
+        }
+    }
+
+    /// For reading only: all its questions see the database as it was at the first of them. SQLite's writer is not held.
+    pub async fn snapshot(&self) -> sqlx::Result<Tx> {
+        match self {
+            Self::Sqlite(s) => Ok(Tx::Sqlite { tx: s.readers.begin().await?, gate: None }),
+            Self::Postgres(p) => {
+                let mut tx = p.begin().await?;
+                sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *tx).await?;
+                Ok(Tx::Postgres(tx))
+            }
         }
     }
 

@@ -1,8 +1,10 @@
 //! What changed on touches, as signed differences that triggers write down (migration 0040); whoever adds touches up takes them from here.
 
+use sqlx::AssertSqlSafe;
+
 use super::model::TouchChannel;
 use crate::on;
-use crate::platform::db::Tx;
+use crate::platform::db::{Dialect, Tx};
 use crate::platform::ids::{CampaignId, ProductId, VariantId};
 
 /// A difference: what one or more touches of a group came to count more (or less) than before.
@@ -109,4 +111,32 @@ pub async fn take(tx: &mut Tx, limit: i64) -> sqlx::Result<Vec<Delta>> {
 /// Drops what waits of a campaign: whoever calls this adds all its touches up in the same transaction.
 pub async fn forget(tx: &mut Tx, campaign: CampaignId) -> sqlx::Result<()> {
     on!(tx, |c| sqlx::query(DROP).bind(campaign).execute(&mut *c).await.map(|_| ()))
+}
+
+const NEWEST: &str = "SELECT seq FROM sqlite_sequence WHERE name = 'touch_delta'";
+
+/// SQLite: the number of the newest difference that this transaction sees; later ones have higher numbers. On Postgres numbers do not follow
+/// commits: 0.
+pub async fn newest(tx: &mut Tx) -> sqlx::Result<i64> {
+    match tx.dialect() {
+        Dialect::Sqlite => Ok(on!(tx, |c| sqlx::query_scalar(NEWEST).fetch_optional(&mut *c).await)?.unwrap_or(0)),
+        Dialect::Postgres => Ok(0),
+    }
+}
+
+const PAGE: &str = "SELECT id, campaign_id FROM touch_delta WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3";
+
+/// Numbers of differences between two, and of which campaign they are.
+pub async fn page(tx: &mut Tx, after: i64, through: i64, limit: i64) -> sqlx::Result<Vec<(i64, i64)>> {
+    on!(tx, |c| sqlx::query_as(PAGE).bind(after).bind(through).bind(limit).fetch_all(&mut *c).await)
+}
+
+/// Drops differences by their numbers: whoever calls this has what they say in their sums already.
+pub async fn remove(tx: &mut Tx, ids: &[i64]) -> sqlx::Result<()> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let list = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let sql = format!("DELETE FROM touch_delta WHERE id IN ({list})");
+    on!(tx, |c| sqlx::query(AssertSqlSafe(sql)).persistent(false).execute(&mut *c).await.map(|_| ()))
 }

@@ -17,7 +17,7 @@ mod service;
 mod signals;
 mod store;
 
-pub use figures::{left_out, states_of_campaign, uncertain_of_campaign};
+pub use figures::{left_out, open_of_campaign, states_of_campaign, uncertain_of_campaign};
 pub(crate) use model::word_enum;
 pub use model::{
     Actor, Arm, Contact, Contacts, Content, Finish, NewSignal, NewTouch, Outcome, Recorded, Signal, SignalKind, StateCount, TRANSITIONS,

@@ -156,6 +156,12 @@ pub async fn advance(tx: &mut Tx, step: Move<'_>, rows: &[Step<'_>]) -> sqlx::Re
                     q.push(", lease_owner = NULL, sent_at = NULL, contact_at = NULL");
                 }
             }
+            // What somebody reacted to already went out again, or did not after all: credit and journeys look at it once more.
+            if step.to != TouchState::Sending {
+                q.push(", stamped_at = CASE WHEN touch.stamped_at IS NULL THEN NULL ELSE CAST(")
+                    .push_bind(step.now)
+                    .push(" AS BIGINT) END");
+            }
             q.push(" FROM (");
             q.push_values(chunk, |mut row, s| {
                 row.push_bind(s.id).push_bind(s.reason).push_bind(s.next_attempt_at);
@@ -227,7 +233,8 @@ const LEASES_BACK: Texts = sweep_sql!(
     "$2"
 );
 const LEASES_UNCERTAIN: Texts = sweep_sql!(
-    "state = 'uncertain', reason = 'worker_lost', lease_until = NULL, sent_at = updated_at, contact_at = updated_at, updated_at = $1",
+    "state = 'uncertain', reason = 'worker_lost', lease_until = NULL, sent_at = updated_at, contact_at = updated_at, updated_at = $1,
+     stamped_at = CASE WHEN stamped_at IS NULL THEN NULL ELSE CAST($1 AS BIGINT) END",
     "state IN ('claimed', 'sending') AND lease_until <= $1 AND state = 'sending'",
     "$2"
 );

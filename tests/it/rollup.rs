@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 use marquee::attribution::rollup::{self, Counts, Days};
-use marquee::attribution::{self, By, FunnelReport, FunnelRow, Question, Within, funnel};
+use marquee::attribution::{self, By, EngagementReport, FunnelReport, FunnelRow, Question, Unit, Within, engagement, funnel};
 use marquee::platform::ids::{CampaignId, PersonId, ProductId, RunId, TouchId, VariantId};
 use marquee::platform::{Db, Platform, Timestamp};
 use marquee::read;
@@ -13,6 +13,7 @@ use rand::prelude::*;
 
 use crate::attribution::{Order, campaign, order, person, product, sql};
 use crate::both_engines;
+use crate::reports::event;
 use crate::support::{START, TestShop};
 
 const HOUR: i64 = 3_600_000_000;
@@ -143,8 +144,66 @@ fn summed(sums: &Sums, credited: &Credited, currency: &str) -> BTreeMap<i64, [i6
     found
 }
 
+type Visits = BTreeMap<(i64, i64), i64>;
+
+/// Days on which people were here, as they are kept and as their events say.
+async fn visits(db: &Db, zone: Tz) -> (Visits, Visits) {
+    let kept: Vec<(i64, i64, i64)> =
+        read!(*db, |c| sqlx::query_as("SELECT person_id, day, events FROM rollup_visit").fetch_all(c).await).expect("visits");
+    let told: Vec<(i64, Timestamp)> =
+        read!(*db, |c| sqlx::query_as("SELECT person_id, occurred_at FROM event WHERE kind <> 'group'").fetch_all(c).await)
+            .expect("events");
+    let mut days = Visits::new();
+    for (person, at) in told {
+        *days.entry((person, at.day_in(zone))).or_insert(0) += 1;
+    }
+    (kept.into_iter().map(|(person, day, n)| ((person, day), n)).collect(), days)
+}
+
+/// By unit and first day: people, those who came back, active days, events.
+type Periods = BTreeMap<(&'static str, i64), [i64; 4]>;
+
+fn periods_of(visits: &Visits) -> Periods {
+    let mut people: BTreeMap<(&'static str, i64), BTreeMap<i64, [i64; 2]>> = BTreeMap::new();
+    let first = |unit: Unit, day: i64| {
+        let date = chrono::NaiveDate::default() + chrono::Duration::days(day);
+        let begin = match unit {
+            Unit::Day => date,
+            Unit::Week => date.week(chrono::Weekday::Mon).first_day(),
+            Unit::Month => chrono::Datelike::with_day(&date, 1).expect("a first day"),
+        };
+        begin.signed_duration_since(chrono::NaiveDate::default()).num_days()
+    };
+    for ((person, day), n) in visits {
+        for unit in Unit::ALL {
+            let came = people.entry((unit.name(), first(unit, *day))).or_default().entry(*person).or_default();
+            *came = [came[0] + 1, came[1] + n];
+        }
+    }
+    let mut periods = Periods::new();
+    for unit in Unit::ALL {
+        for ((_, period), here) in people.iter().filter(|((u, _), _)| *u == unit.name()) {
+            let before = people.get(&(unit.name(), first(unit, period - 1)));
+            let back = here.keys().filter(|p| before.is_some_and(|b| b.contains_key(p))).count();
+            let sum = |i: usize| here.values().map(|c| c[i]).sum::<i64>();
+            periods.insert((unit.name(), *period), [here.len() as i64, back as i64, sum(0), sum(1)]);
+        }
+    }
+    periods
+}
+
+async fn periods_kept(db: &Db) -> Periods {
+    let sql = "SELECT unit, period, people, came_back, active_days, events FROM rollup_engagement";
+    let rows: Vec<(String, i64, i64, i64, i64, i64)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("periods");
+    let name = |unit: String| Unit::ALL.into_iter().map(Unit::name).find(|n| *n == unit).expect("a unit");
+    rows.into_iter().map(|(u, p, a, b, c, d)| ((name(u), p), [a, b, c, d])).filter(|(_, n)| *n != [0; 4]).collect()
+}
+
 async fn check(p: &Platform, what: &str) {
     let zone = p.config.shop.time_zone;
+    let (kept, told) = visits(&p.db, zone).await;
+    assert_eq!(kept, told, "{what}");
+    assert_eq!(periods_kept(&p.db).await, periods_of(&told), "{what}");
     let (sums, products, days) = counted(&p.db, zone, p.now().day_in(zone) - rollup::PRODUCT_DAYS).await;
     assert!(!sums.is_empty());
     assert_eq!(stored(&p.db).await, sums, "{what}");
@@ -167,6 +226,8 @@ async fn check(p: &Platform, what: &str) {
 
 struct World {
     rng: rand_chacha::ChaCha8Rng,
+    /// Of visits.
+    visitors: rand_chacha::ChaCha8Rng,
     touches: Vec<TouchId>,
     held: Vec<Touch>,
     order: i64,
@@ -277,6 +338,28 @@ async fn happens(p: &Platform, w: &mut World) {
     tx.commit().await.expect("commit");
 }
 
+/// People come, now or (as is only learned now) long ago; profiles are merged, a time is corrected, an event is taken back.
+async fn comes(p: &Platform, w: &mut World) {
+    let (db, now, rng) = (&p.db, p.now().0, &mut w.visitors);
+    for _ in 0..rng.random_range(0..9) {
+        let ago = if rng.random_bool(0.7) { rng.random_range(0..HOUR) } else { rng.random_range(0..70 * 24 * HOUR) };
+        event(db, rng.random_range(1..=PEOPLE), now - ago).await;
+    }
+    let one = |rng: &mut rand_chacha::ChaCha8Rng| {
+        format!("id = (SELECT id FROM event WHERE person_id >= {} ORDER BY person_id, id LIMIT 1)", rng.random_range(1..=PEOPLE))
+    };
+    match rng.random_range(0..12) {
+        0 => {
+            let (from, into) = (rng.random_range(1..=PEOPLE), rng.random_range(1..=PEOPLE));
+            sql(db, format!("UPDATE event SET person_id = {into} WHERE person_id = {from}")).await;
+        }
+        1 => sql(db, format!("UPDATE event SET occurred_at = occurred_at - {} WHERE {}", 30 * HOUR, one(rng))).await,
+        2 => sql(db, format!("UPDATE event SET kind = 'group' WHERE {}", one(rng))).await,
+        3 => sql(db, format!("DELETE FROM event WHERE {}", one(rng))).await,
+        _ => {}
+    }
+}
+
 async fn buys(p: &Platform, w: &mut World) {
     let now = p.now().0;
     w.order += 1;
@@ -305,7 +388,8 @@ async fn world(p: &Platform, seed: u64) -> World {
     for id in 1..=PEOPLE {
         person(&p.db, id).await;
     }
-    World { rng: rand_chacha::ChaCha8Rng::seed_from_u64(seed), touches: Vec::new(), held: Vec::new(), order: 0, run: 0 }
+    let rng = rand_chacha::ChaCha8Rng::seed_from_u64;
+    World { rng: rng(seed), visitors: rng(seed + 1), touches: Vec::new(), held: Vec::new(), order: 0, run: 0 }
 }
 
 fn moved(shop: &TestShop, at: Timestamp) {
@@ -318,6 +402,7 @@ both_engines!(the_sums_equal_the_facts_whatever_happens, |shop| {
     for hour in 0..150 {
         moved(&shop, START.plus_us(hour * HOUR));
         happens(p, &mut w).await;
+        comes(p, &mut w).await;
         if hour % 3 == 0 {
             buys(p, &mut w).await;
         }
@@ -390,6 +475,181 @@ both_engines!(the_funnel_needs_no_count_of_touches, |shop| {
     funnels(p, "with differences that wait").await;
     rollup::fold(p).await.expect("folded");
     funnels(p, "folded").await;
+});
+
+/// Engagement by every unit: once from the visits that are kept, once from the events (asked in a zone of the same offset).
+async fn engagements(p: &Platform, what: &str) {
+    let (kept, counted) = (chrono_tz::UTC, chrono_tz::Etc::GMT);
+    assert_eq!(p.config.shop.time_zone, kept);
+    let end = p.now().plus_us(1);
+    let midnight = Timestamp::parse("2026-01-14").expect("date");
+    for (from, to) in [(end.plus_days(-80), end), (end.plus_days(-20), end.plus_days(3)), (midnight.plus_days(-40), midnight)] {
+        for unit in Unit::ALL {
+            let about = |time_zone| Question { unit, time_zone, ..Question::about(from, to) };
+            let sums: EngagementReport = engagement(&p.db, &about(kept)).await.expect("engagement");
+            let plain = engagement(&p.db, &about(counted)).await.expect("engagement");
+            assert!(plain.rows.iter().any(|r| r.returning_people > 0), "{what}: {unit:?}");
+            assert_eq!(sums.rows, plain.rows, "{what}: {unit:?}");
+            assert_eq!((sums.frequency, sums.recency), (plain.frequency, plain.recency), "{what}: {unit:?}");
+        }
+    }
+}
+
+both_engines!(engagement_needs_no_pass_over_the_events, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 13).await;
+    for hour in 0..120 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        comes(p, &mut w).await;
+        if hour % 40 == 20 {
+            rollup::fold(p).await.expect("folded");
+        }
+    }
+    engagements(p, "with differences that wait").await;
+    rollup::fold(p).await.expect("folded");
+    engagements(p, "folded").await;
+
+    // What is kept is what is read.
+    let end = p.now().plus_us(1);
+    let about = Question { unit: Unit::Week, ..Question::about(end.plus_days(-20), end) };
+    let before = engagement(&p.db, &about).await.expect("engagement");
+    sql(&p.db, "UPDATE rollup_engagement SET events = events + 1000".into()).await;
+    let after = engagement(&p.db, &about).await.expect("engagement");
+    assert!(before.rows.iter().zip(&after.rows).any(|(b, a)| a.events == b.events + 1000));
+});
+
+both_engines!(an_adding_up_that_was_stopped_goes_on, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 17).await;
+    let mut hour = 0;
+    let live = async |w: &mut World, hours: i64, hour: &mut i64| {
+        for _ in 0..hours {
+            moved(&shop, START.plus_us(*hour * HOUR));
+            happens(p, w).await;
+            comes(p, w).await;
+            buys(p, w).await;
+            *hour += 1;
+        }
+        attribution::update(p).await.expect("credit");
+    };
+    live(&mut w, 40, &mut hour).await;
+    rollup::fold(p).await.expect("folded");
+    // Stopped after each number of parts (three campaigns, and the people), while the shop goes on.
+    for parts in 1..=4 {
+        let mut left = parts;
+        let mut go_on = || {
+            left -= 1;
+            left > 0
+        };
+        assert!(rollup::rebuild_while(p, &mut go_on).await.is_err(), "stopped after {parts}");
+        assert!(!rollup::state(&p.db).await.expect("state").ready);
+        live(&mut w, 12, &mut hour).await;
+        rollup::fold(p).await.expect("gone on");
+        assert!(rollup::state(&p.db).await.expect("state").ready);
+        rollup::fold(p).await.expect("folded");
+        check(p, &format!("stopped after {parts} parts")).await;
+    }
+});
+
+both_engines!(facts_that_change_while_all_is_added_up_are_not_lost, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 19).await;
+    for hour in 0..60 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        happens(p, &mut w).await;
+        comes(p, &mut w).await;
+        buys(p, &mut w).await;
+    }
+    attribution::update(p).await.expect("credit");
+    let shop_goes_on = async {
+        for hour in 60..100 {
+            moved(&shop, START.plus_us(hour * HOUR));
+            happens(p, &mut w).await;
+            comes(p, &mut w).await;
+            buys(p, &mut w).await;
+            attribution::update(p).await.expect("credit");
+        }
+    };
+    // Two at once, again and again.
+    let rebuilt = async {
+        for _ in 0..6 {
+            let (a, b) = tokio::join!(rollup::rebuild(p), rollup::fold(p));
+            a.expect("rebuilt");
+            b.expect("folded");
+        }
+    };
+    tokio::join!(shop_goes_on, rebuilt);
+    for _ in 0..2 {
+        rollup::fold(p).await.expect("folded");
+    }
+    check(p, "after all").await;
+});
+
+/// Journeys that led to nothing, told from touches and credit: (by views too, person, begun, ended, campaigns in order of earning).
+type Lost = std::collections::BTreeSet<(bool, i64, i64, i64, String)>;
+
+async fn lost(db: &Db) -> Lost {
+    const WINDOW: i64 = 7 * 24 * HOUR;
+    let ids: Vec<TouchId> = read!(*db, |c| sqlx::query_scalar("SELECT id FROM touch").fetch_all(c).await).expect("ids");
+    let credited: Vec<(TouchId, bool)> =
+        read!(*db, |c| sqlx::query_as("SELECT DISTINCT touch_id, view_through FROM credit").fetch_all(c).await).expect("credit");
+    let touches: Vec<Touch> = touches::get_many(db, &ids).await.expect("touches").into_values().collect();
+    let mut found = Lost::new();
+    for view_through in [false, true] {
+        let mut people: BTreeMap<i64, Vec<(i64, TouchId, i64, i64)>> = BTreeMap::new();
+        for t in touches.iter().filter(|t| t.arm == Arm::Treated && !credited.contains(&(t.id, view_through))) {
+            let (Some(person), Some(at)) = (t.person_id, t.contact_at) else { continue };
+            let inside = |x: &Timestamp| *x >= at && x.0 < at.0 + WINDOW;
+            let view = || t.open_at.or(t.viewable_at).filter(|_| view_through && t.click_at.is_none_or(|c| c.0 >= at.0 + WINDOW));
+            if let Some(earned) = t.click_at.filter(|c| c.0 < at.0 + WINDOW).or_else(view).filter(inside) {
+                people.entry(person.0).or_default().push((at.0, t.id, earned.0, t.campaign_id.0));
+            }
+        }
+        for (person, mut contacts) in people {
+            contacts.sort_unstable();
+            while !contacts.is_empty() {
+                let (begun, mut ended, mut n) = (contacts[0].0, contacts[0].0 + WINDOW, 1);
+                while contacts.get(n).is_some_and(|c| c.0 < ended) {
+                    (ended, n) = (contacts[n].0 + WINDOW, n + 1);
+                }
+                let mut path: Vec<(i64, TouchId, i64)> =
+                    contacts.drain(..n).map(|(_, id, earned, campaign)| (earned, id, campaign)).collect();
+                path.sort_unstable();
+                let campaigns: Vec<String> = path.iter().map(|(_, _, c)| c.to_string()).collect();
+                found.insert((view_through, person, begun, ended, campaigns.join(">")));
+            }
+        }
+    }
+    found
+}
+
+async fn lost_kept(db: &Db) -> Lost {
+    let sql = "SELECT view_through, person_id, begun, ended, path FROM rollup_journey";
+    let rows: Vec<(bool, i64, i64, i64, String)> = read!(*db, |c| sqlx::query_as(sql).fetch_all(c).await).expect("rows");
+    let campaigns = |path: String| path.split('>').filter_map(|c| c.split('.').next()).collect::<Vec<_>>().join(">");
+    rows.into_iter().map(|(v, p, b, e, path)| (v, p, b, e, campaigns(path))).collect()
+}
+
+both_engines!(lost_journeys_follow_what_happens, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 23).await;
+    let mut most = 0;
+    for hour in 0..240 {
+        moved(&shop, START.plus_us(hour * HOUR));
+        happens(p, &mut w).await;
+        buys(p, &mut w).await;
+        if hour % 12 == 11 {
+            attribution::update(p).await.expect("credit");
+            let told = lost(&p.db).await;
+            assert_eq!(lost_kept(&p.db).await, told, "after {hour} hours");
+            most = most.max(told.iter().filter(|j| j.4.contains('>')).count());
+        }
+    }
+    assert!(most > 1, "journeys of several contacts: {most}");
+    let kept = lost_kept(&p.db).await;
+    sql(&p.db, "DELETE FROM rollup_journey".into()).await;
+    attribution::rebuild(p).await.expect("rebuilt");
+    assert_eq!(lost_kept(&p.db).await, kept);
 });
 
 both_engines!(questions_add_up, |shop| {

@@ -3,10 +3,11 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{PRODUCT_DAYS, read, write};
+use super::rebuild::{self, Step};
+use super::{PRODUCT_DAYS, read, visits, write};
 use crate::attribution::AttributionSetting;
+use crate::events;
 use crate::platform::clock::MINUTE_US;
-use crate::platform::db::{Db, Dialect, Tx};
 use crate::platform::queue::JobContext;
 use crate::platform::{Platform, Timestamp, setting};
 use crate::touches::deltas;
@@ -17,18 +18,16 @@ const CHUNK: i64 = 2_000;
 const CAMPAIGNS: i64 = 20;
 /// How old the counts of people, products and orders may become.
 const COUNTS_US: i64 = 10 * MINUTE_US;
-/// On Postgres a campaign is added up in one snapshot, which a change beside it may refuse.
-const TRIES: usize = 5;
 
 /// The first day of which products are kept by day.
-fn first_kept(now: Timestamp, zone: chrono_tz::Tz) -> i64 {
+pub(super) fn first_kept(now: Timestamp, zone: chrono_tz::Tz) -> i64 {
     now.day_in(zone) - PRODUCT_DAYS
 }
 
 /// What a pass did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Folded {
-    /// Differences folded in.
+    /// Differences of touches and events folded in.
     pub changes: u64,
     /// Campaigns added up from the facts.
     pub campaigns: u64,
@@ -39,29 +38,41 @@ pub async fn fold(platform: &Platform) -> anyhow::Result<Folded> {
     fold_with(platform, &mut |_| Ok(())).await
 }
 
-async fn fold_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Result<()> + Send)) -> anyhow::Result<Folded> {
+async fn fold_with(platform: &Platform, step: Step<'_>) -> anyhow::Result<Folded> {
     let state = read::state(&platform.db).await?;
     if !state.ready || state.zone != platform.config.shop.time_zone.name() {
-        return rebuild_with(platform, step).await;
+        return rebuild_with(platform, false, step).await;
     }
     let mut folded = Folded::default();
-    loop {
-        let now = platform.now();
-        let mut tx = platform.db.begin().await?;
-        // Another process may just have begun to add everything up anew, perhaps in another zone: its zone counts.
-        let Some(zone) = write::lock(&mut tx).await? else { break };
-        let taken = deltas::take(&mut tx, CHUNK).await?;
-        write::add(&mut tx, &taken, zone, first_kept(now, zone)).await?;
-        let last = taken.len() < usize::try_from(CHUNK)?;
-        if last {
-            write::forget_days(&mut tx, first_kept(now, zone)).await?;
-            write::folded(&mut tx, now).await?;
-        }
-        tx.commit().await?;
-        folded.changes += taken.len() as u64;
-        step(taken.len() as u64)?;
-        if last {
-            break;
+    for kind in [Kind::Events, Kind::Touches] {
+        loop {
+            let now = platform.now();
+            let mut tx = platform.db.begin().await?;
+            // Another process may just have begun to add everything up anew, perhaps in another zone: differences wait for its end.
+            let Some(zone) = write::turn(&mut tx).await? else { return Ok(folded) };
+            let taken = match kind {
+                Kind::Events => {
+                    let taken = events::deltas::take(&mut tx, CHUNK).await?;
+                    visits::add(&mut tx, &taken, zone).await?;
+                    taken.len()
+                }
+                Kind::Touches => {
+                    let taken = deltas::take(&mut tx, CHUNK).await?;
+                    write::add(&mut tx, &taken, zone, first_kept(now, zone)).await?;
+                    taken.len()
+                }
+            };
+            let last = taken < usize::try_from(CHUNK)?;
+            if last && kind == Kind::Touches {
+                write::forget_days(&mut tx, first_kept(now, zone)).await?;
+                write::folded(&mut tx, now).await?;
+            }
+            tx.commit().await?;
+            folded.changes += taken as u64;
+            step(taken as u64)?;
+            if last {
+                break;
+            }
         }
     }
     write_figures(platform).await?;
@@ -87,51 +98,27 @@ async fn write_figures(platform: &Platform) -> anyhow::Result<()> {
     }
 }
 
-/// Adds every campaign up from the facts, one transaction each; differences that come meanwhile are not lost.
-pub async fn rebuild(platform: &Platform) -> anyhow::Result<Folded> {
-    rebuild_with(platform, &mut |_| Ok(())).await
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Events,
+    Touches,
 }
 
-async fn rebuild_with(platform: &Platform, step: &mut (dyn FnMut(u64) -> anyhow::Result<()> + Send)) -> anyhow::Result<Folded> {
-    let db = &platform.db;
-    let zone = platform.config.shop.time_zone;
-    let mut tx = db.begin().await?;
-    let build = write::begin(&mut tx, zone).await?;
-    tx.commit().await?;
-    let mut folded = Folded::default();
-    for id in read::campaigns(db).await? {
-        let mut tries = 0;
-        loop {
-            match add_up(db, id, zone, first_kept(platform.now(), zone)).await {
-                Ok(()) => break,
-                Err(e) if tries < TRIES && refused(&e) => tries += 1,
-                Err(e) => return Err(e.into()),
-            }
-        }
-        folded.campaigns += 1;
-        step(1)?;
-    }
-    let mut tx = db.begin().await?;
-    write::done(&mut tx, build, platform.now()).await?;
-    tx.commit().await?;
+/// Adds everything up from the facts, part by part; differences that come meanwhile are not lost.
+pub async fn rebuild(platform: &Platform) -> anyhow::Result<Folded> {
+    rebuild_with(platform, true, &mut |_| Ok(())).await
+}
+
+/// As [`rebuild`], as long as `go_on` says so (it is asked after each part); the next [`fold`] goes on where this stopped.
+pub async fn rebuild_while(platform: &Platform, go_on: &mut (dyn FnMut() -> bool + Send)) -> anyhow::Result<Folded> {
+    rebuild_with(platform, true, &mut |_| if go_on() { Ok(()) } else { Err(anyhow::anyhow!("stopped; the next pass goes on")) }).await
+}
+
+async fn rebuild_with(platform: &Platform, anew: bool, step: Step<'_>) -> anyhow::Result<Folded> {
+    let folded = rebuild::rebuild(platform, anew, step).await?;
     write_figures(platform).await?;
     count(platform).await?;
     Ok(folded)
-}
-
-async fn add_up(db: &Db, id: crate::platform::ids::CampaignId, zone: chrono_tz::Tz, since: i64) -> sqlx::Result<()> {
-    let mut tx = db.begin().await?;
-    if let (Dialect::Postgres, Tx::Postgres(inner)) = (db.dialect(), &mut tx) {
-        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut **inner).await?;
-    }
-    write::lock(&mut tx).await?;
-    write::campaign(&mut tx, id, zone, since).await?;
-    tx.commit().await
-}
-
-/// Whether Postgres asks to try again (`serialization_failure`).
-fn refused(e: &sqlx::Error) -> bool {
-    e.as_database_error().and_then(|d| d.code()).is_some_and(|code| code == "40001")
 }
 
 /// Keeps the counts that would need a scan.
@@ -156,6 +143,6 @@ pub(in crate::attribution) async fn job(platform: Platform, context: JobContext)
         anyhow::ensure!(!stop.is_cancelled(), "stopped; the next attempt goes on");
         Ok(())
     };
-    let done = if everything { rebuild_with(&platform, &mut step).await? } else { fold_with(&platform, &mut step).await? };
+    let done = if everything { rebuild_with(&platform, true, &mut step).await? } else { fold_with(&platform, &mut step).await? };
     Ok(json!(done))
 }

@@ -4,19 +4,27 @@
 //! never exceed one), an order's credit on the day it was placed. The sums follow the facts: triggers write down differences of touches
 //! ([`crate::touches::deltas`]), the pass that writes credit writes its differences beside it; the job `attribution.rollup` folds them every
 //! minute ([`fold`]). Where the shop's zone changes, everything is added up again ([`rebuild`]). A report in another zone asks the facts.
+//!
+//! **Visits** (`visits`) follow the same way: triggers write down differences of events, from which the days on which each person was here are
+//! kept, and from these what engagement comes to by day, week and month.
 
+mod facts;
 mod fold;
+mod parts;
 mod read;
+mod rebuild;
+pub(super) mod visits;
 mod write;
 
 use chrono::NaiveDate;
 use serde::Serialize;
 
 pub(super) use fold::job;
-pub use fold::{Folded, fold, rebuild};
+pub use fold::{Folded, fold, rebuild, rebuild_while};
+pub(super) use read::read_state;
 pub use read::{
-    Counted, State, by_campaign, by_channel, by_product, by_variant, counted, last_day, product_campaigns, product_days, product_months,
-    series, series_of, state, top_products, totals,
+    Counted, State, by_campaign, by_channel, by_product, by_variant, campaign_so_far, counted, last_day, people, product_campaigns,
+    product_days, product_months, series, series_of, state, top_products, totals,
 };
 pub(super) use write::{CreditDelta, credit_changed, lock};
 
@@ -64,7 +72,7 @@ impl Days {
 }
 
 /// Days since 1970-01-01.
-fn day_number(day: NaiveDate) -> i64 {
+pub(super) fn day_number(day: NaiveDate) -> i64 {
     day.signed_duration_since(NaiveDate::default()).num_days()
 }
 pub(super) fn day_of(number: i64) -> NaiveDate {

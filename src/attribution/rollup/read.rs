@@ -1,6 +1,6 @@
 //! Questions to the sums: by campaign, variant, channel, product, day; in all. Each reads as many rows as there are days × groups.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::NaiveDate;
 use serde::Serialize;
@@ -9,9 +9,9 @@ use sqlx::{AssertSqlSafe, FromRow};
 use super::{Counts, Days, Earned, Figures, Reading, day_of};
 use crate::attribution::model::Model;
 use crate::platform::clock::Timestamp;
-use crate::platform::db::Db;
+use crate::platform::db::{Db, Tx};
 use crate::platform::ids::{CampaignId, ProductId, VariantId};
-use crate::read;
+use crate::{on, read};
 
 /// Where the sums stand.
 #[derive(Clone, Debug, FromRow, Serialize)]
@@ -24,8 +24,13 @@ pub struct State {
     pub as_of: Option<Timestamp>,
 }
 
+const STATE: &str = "SELECT zone, ready, as_of FROM rollup_state WHERE id = 1";
 pub async fn state(db: &Db) -> sqlx::Result<State> {
-    read!(*db, |c| sqlx::query_as("SELECT zone, ready, as_of FROM rollup_state WHERE id = 1").fetch_one(c).await)
+    read!(*db, |c| sqlx::query_as(STATE).fetch_one(c).await)
+}
+/// The same, as a transaction sees it.
+pub(in crate::attribution) async fn read_state(tx: &mut Tx) -> sqlx::Result<State> {
+    on!(tx, |c| sqlx::query_as(STATE).fetch_one(&mut *c).await)
 }
 
 const LAST_DAY: &str = "SELECT MAX(day) FROM (SELECT MAX(day) AS day FROM rollup_touch WHERE day <= $1
@@ -34,10 +39,6 @@ const LAST_DAY: &str = "SELECT MAX(day) FROM (SELECT MAX(day) AS day FROM rollup
 pub async fn last_day(db: &Db, until: NaiveDate) -> sqlx::Result<Option<NaiveDate>> {
     let day: Option<i64> = read!(*db, |c| sqlx::query_scalar(LAST_DAY).bind(super::day_number(until)).fetch_one(c).await)?;
     Ok(day.map(day_of))
-}
-
-pub(super) async fn campaigns(db: &Db) -> sqlx::Result<Vec<CampaignId>> {
-    read!(*db, |c| sqlx::query_scalar("SELECT id FROM campaign ORDER BY id").fetch_all(c).await)
 }
 
 /// How much there is, as of a moment at most a few minutes ago.
@@ -316,7 +317,8 @@ pub async fn product_campaigns(db: &Db, product: ProductId) -> sqlx::Result<BTre
     Ok(found.into_iter().map(|(key, f)| (CampaignId(number(&key)), f)).collect())
 }
 
-/// The products of a campaign that earned most in a currency, then those clicked most.
+/// The products of a campaign that earned most in a currency, then those clicked most, then those sent most. Reads what earned and what was
+/// clicked; all that was sent only where that is too little.
 pub async fn top_products(
     db: &Db,
     campaign: CampaignId,
@@ -325,20 +327,77 @@ pub async fn top_products(
     limit: i64,
 ) -> sqlx::Result<Vec<(ProductId, Figures)>> {
     let column = crate::attribution::report_store::amount_column(if reading.model.learns() { Model::Last } else { reading.model });
-    let sql = format!(
-        "SELECT p.product_id FROM (SELECT product_id, SUM(sent) AS sent, SUM(clicked) AS clicked FROM rollup_product WHERE campaign_id = $1
-            GROUP BY product_id) p
-         LEFT JOIN (SELECT product_id, SUM({column}) AS earned FROM rollup_product_credit
-            WHERE campaign_id = $1 AND currency = $2 AND view_through = $3 GROUP BY product_id) e ON e.product_id = p.product_id
-         ORDER BY COALESCE(e.earned, 0) DESC, p.clicked DESC, p.sent DESC, p.product_id LIMIT $4"
+    let earned = format!(
+        "SELECT product_id FROM rollup_product_credit WHERE campaign_id = $1 AND currency = $2 AND view_through = $3
+         GROUP BY product_id HAVING SUM({column}) > 0 ORDER BY SUM({column}) DESC, product_id LIMIT $4"
     );
-    let ids: Vec<ProductId> = read!(*db, |c| {
-        sqlx::query_scalar(AssertSqlSafe(sql)).bind(campaign).bind(currency).bind(reading.view_through).bind(limit).fetch_all(c).await
-    })?;
+    let mut ids: BTreeSet<ProductId> = read!(*db, |c| {
+        let ask = sqlx::query_scalar::<_, ProductId>(AssertSqlSafe(earned)).bind(campaign).bind(currency).bind(reading.view_through);
+        ask.bind(limit).fetch_all(c).await
+    })?
+    .into_iter()
+    .collect();
+    for sql in [MOST_CLICKED, MOST_SENT] {
+        if i64::try_from(ids.len()).is_ok_and(|n| n < limit) {
+            ids.extend(read!(*db, |c| sqlx::query_scalar::<_, ProductId>(sql).bind(campaign).bind(limit).fetch_all(c).await)?);
+        }
+    }
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let which = format!("campaign_id = {} AND product_id IN ({})", campaign.0, list(ids.iter().map(|id| id.0)));
-    let mut found = product_figures(db, Group::Product, &which, Days::ALL).await?;
-    Ok(ids.into_iter().map(|id| (id, found.remove(&id.0.to_string()).unwrap_or_default())).collect())
+    let found = product_figures(db, Group::Product, &which, Days::ALL).await?;
+    let mut found: Vec<(ProductId, Figures)> = found.into_iter().map(|(key, f)| (ProductId(number(&key)), f)).collect();
+    let rank = |(id, f): &(ProductId, Figures)| (f.revenue(currency, reading), f.counts.clicked, f.counts.sent, std::cmp::Reverse(id.0));
+    found.sort_by_key(|row| std::cmp::Reverse(rank(row)));
+    found.truncate(usize::try_from(limit).unwrap_or(0));
+    Ok(found)
+}
+
+const MOST_CLICKED: &str = "SELECT product_id FROM rollup_product WHERE campaign_id = $1 AND clicked > 0
+     GROUP BY product_id ORDER BY SUM(clicked) DESC, SUM(sent) DESC, product_id LIMIT $2";
+const MOST_SENT: &str =
+    "SELECT product_id FROM rollup_product WHERE campaign_id = $1 GROUP BY product_id ORDER BY SUM(sent) DESC, product_id LIMIT $2";
+
+macro_rules! so_far {
+    ($($column:literal),*) => {
+        concat!(
+            "SELECT '' AS unused", $(", CAST(COALESCE(SUM(n.", $column, "), 0) AS BIGINT) AS ", $column),*,
+            " FROM (SELECT campaign_id", $(", ", $column),*, " FROM rollup_touch WHERE campaign_id = $1
+             UNION ALL SELECT campaign_id", $(", ", $column),*, " FROM touch_delta WHERE campaign_id = $1) n"
+        )
+    };
+}
+const SO_FAR: &str = so_far!(
+    "planned",
+    "held",
+    "skipped",
+    "failed",
+    "sent",
+    "opened",
+    "viewable",
+    "seen",
+    "clicked",
+    "bounced",
+    "unsubscribed",
+    "complained",
+    "returned"
+);
+
+/// What a campaign came to up to this moment, what waits to be folded included. `None` while sums are added up anew.
+pub async fn campaign_so_far(db: &Db, campaign: CampaignId) -> sqlx::Result<Option<Counts>> {
+    if !state(db).await?.ready {
+        return Ok(None);
+    }
+    read!(*db, |c| sqlx::query_as(SO_FAR).bind(campaign).fetch_one(c).await).map(Some)
+}
+
+/// Up to so many people are counted; beyond, the count that is kept says how many there are.
+const FEW: i64 = 20_000;
+const FEW_PEOPLE: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM person WHERE erased_at IS NULL LIMIT $1) few";
+
+/// How many people there are: of many, as of a few minutes ago.
+pub async fn people(db: &Db) -> sqlx::Result<i64> {
+    let few: i64 = read!(*db, |c| sqlx::query_scalar(FEW_PEOPLE).bind(FEW).fetch_one(c).await)?;
+    Ok(if few < FEW { few } else { counted(db).await?.people.max(few) })
 }

@@ -1,13 +1,12 @@
-//! SQL that changes the sums: differences added, campaigns added up from the facts.
+//! SQL that changes the sums of touches and credit by differences.
 
 use std::collections::BTreeMap;
 
 use chrono::Datelike as _;
 use chrono_tz::Tz;
-use sqlx::{AssertSqlSafe, QueryBuilder};
+use sqlx::QueryBuilder;
 
 use super::{Earned, Reading, day_number};
-use crate::attribution::period::{Periods, Unit};
 use crate::attribution::report_store::QUARTER_US;
 use crate::campaign::{self, CampaignFigures};
 use crate::on;
@@ -16,7 +15,7 @@ use crate::platform::db::Tx;
 use crate::platform::ids::{CampaignId, OrderId, ProductId, VariantId};
 use crate::touches::deltas::{Counts, Delta};
 
-const ROWS: usize = 500;
+pub(super) const ROWS: usize = 500;
 
 /// The day of an instant in a zone, and the first day of its month.
 fn days_of(at: Timestamp, zone: Tz) -> (i64, i64) {
@@ -33,28 +32,11 @@ pub(in crate::attribution) async fn lock(tx: &mut Tx) -> sqlx::Result<Option<Tz>
     Ok(zone.and_then(|z| z.parse().ok()))
 }
 
-const BEGIN: &str =
-    "UPDATE rollup_state SET zone = $1, ready = FALSE, build = build + 1, generation = generation + 1 WHERE id = 1 RETURNING build";
-const EMPTY: [&str; 5] = [
-    "DELETE FROM rollup_touch",
-    "DELETE FROM rollup_credit",
-    "DELETE FROM rollup_product",
-    "DELETE FROM rollup_product_day",
-    "DELETE FROM rollup_product_credit",
-];
-/// From here on differences are cut in this zone; what was added up so far goes. The number of this build.
-pub(super) async fn begin(tx: &mut Tx, zone: Tz) -> sqlx::Result<i64> {
-    let build = on!(&mut *tx, |c| sqlx::query_scalar(BEGIN).bind(zone.name()).fetch_one(&mut *c).await)?;
-    for sql in EMPTY {
-        on!(&mut *tx, |c| sqlx::query(sql).execute(&mut *c).await.map(|_| ()))?;
-    }
-    Ok(build)
-}
-
-const DONE: &str = "UPDATE rollup_state SET ready = TRUE, as_of = $1, generation = generation + 1 WHERE id = 1 AND build = $2";
-/// Every campaign is added up, unless another build began meanwhile: then its end counts.
-pub(super) async fn done(tx: &mut Tx, build: i64, now: Timestamp) -> sqlx::Result<()> {
-    on!(tx, |c| sqlx::query(DONE).bind(now).bind(build).execute(&mut *c).await.map(|_| ()))
+const TURN: &str = "UPDATE rollup_state SET generation = generation + 1 WHERE id = 1 AND ready RETURNING zone";
+/// As [`lock`], for folding: `None` while everything is added up anew.
+pub(super) async fn turn(tx: &mut Tx) -> sqlx::Result<Option<Tz>> {
+    let zone: Option<String> = on!(tx, |c| sqlx::query_scalar(TURN).fetch_optional(&mut *c).await)?;
+    Ok(zone.and_then(|z| z.parse().ok()))
 }
 
 const FORGET_DAYS: &str = "DELETE FROM rollup_product_day WHERE day < $1";
@@ -79,7 +61,7 @@ pub(super) async fn counts(tx: &mut Tx, counts: &[(&'static str, i64)], now: Tim
 }
 
 /// These campaigns' sums changed: what stands beside the campaigns follows at the end of the fold ([`write_figures`]).
-async fn changed(tx: &mut Tx, campaigns: impl Iterator<Item = i64>) -> sqlx::Result<()> {
+pub(super) async fn changed(tx: &mut Tx, campaigns: impl Iterator<Item = i64>) -> sqlx::Result<()> {
     let ids: Vec<i64> = campaigns.collect::<std::collections::BTreeSet<_>>().into_iter().collect();
     for chunk in ids.chunks(ROWS) {
         on!(&mut *tx, |c| {
@@ -149,19 +131,20 @@ const ON_TOUCH: &str = " ON CONFLICT (campaign_id, day, variant_id, channel) DO 
 const ON_PRODUCT: &str = " ON CONFLICT (product_id, campaign_id, month) DO UPDATE SET sent = rollup_product.sent + excluded.sent, \
      opened = rollup_product.opened + excluded.opened, viewable = rollup_product.viewable + excluded.viewable, \
      clicked = rollup_product.clicked + excluded.clicked";
+
 const ON_PRODUCT_DAY: &str = " ON CONFLICT (product_id, day, campaign_id) DO UPDATE SET sent = rollup_product_day.sent + excluded.sent, \
      opened = rollup_product_day.opened + excluded.opened, viewable = rollup_product_day.viewable + excluded.viewable, \
      clicked = rollup_product_day.clicked + excluded.clicked";
 
 /// Adds differences of touches. `since`: the first day that products are kept by day of.
 pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz, since: i64) -> sqlx::Result<()> {
-    let mut touches: BTreeMap<(i64, i64, i64, &str), Counts> = BTreeMap::new();
-    let mut products: BTreeMap<(i64, i64, i64), Counts> = BTreeMap::new();
-    let mut product_days: BTreeMap<(i64, i64, i64), Counts> = BTreeMap::new();
+    let mut touches: BTreeMap<TouchKey, Counts> = BTreeMap::new();
+    let mut products: BTreeMap<ProductKey, Counts> = BTreeMap::new();
+    let mut product_days: BTreeMap<ProductKey, Counts> = BTreeMap::new();
     for d in deltas {
         let (day, month) = days_of(Timestamp(d.quarter * QUARTER_US), zone);
         let variant = d.variant_id.map_or(0, |v| v.0);
-        touches.entry((d.campaign_id.0, day, variant, d.channel.as_str())).or_default().add(d.counts);
+        touches.entry((d.campaign_id.0, day, variant, d.channel.as_str().to_owned())).or_default().add(d.counts);
         if let Some(product) = d.product_id {
             products.entry((product.0, d.campaign_id.0, month)).or_default().add(d.counts);
             if day >= since {
@@ -171,15 +154,29 @@ pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz, since: i64) -> 
     }
     touches.retain(|_, n| !n.is_zero());
     changed(tx, touches.keys().map(|(campaign, ..)| *campaign)).await?;
-    let touches: Vec<_> = touches.into_iter().collect();
-    for chunk in touches.chunks(ROWS) {
+    put_touches(tx, &touches.into_iter().collect::<Vec<_>>()).await?;
+    for (by, mut counts) in [(ByProduct::Month, products), (ByProduct::Day, product_days)] {
+        counts.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
+        put_products(tx, by, &counts.into_iter().collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+/// Campaign, day, variant (0: none), channel.
+pub(super) type TouchKey = (i64, i64, i64, String);
+/// Product, campaign, month or day.
+pub(super) type ProductKey = (i64, i64, i64);
+
+/// Adds sums by day.
+pub(super) async fn put_touches(tx: &mut Tx, rows: &[(TouchKey, Counts)]) -> sqlx::Result<()> {
+    for chunk in rows.chunks(ROWS) {
         on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(
                 "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, \
                  seen, clicked, bounced, unsubscribed, complained, returned) ",
             );
             q.push_values(chunk, |mut row, ((campaign, day, variant, channel), n)| {
-                row.push_bind(*campaign).push_bind(*day).push_bind(*variant).push_bind(*channel);
+                row.push_bind(*campaign).push_bind(*day).push_bind(*variant).push_bind(channel.as_str());
                 for n in n.array() {
                     row.push_bind(n);
                 }
@@ -188,22 +185,25 @@ pub(super) async fn add(tx: &mut Tx, deltas: &[Delta], zone: Tz, since: i64) -> 
             q.build().persistent(false).execute(&mut *c).await.map(|_| ())
         })?;
     }
-    add_products(tx, "INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked) ", ON_PRODUCT, products)
-        .await?;
-    let days = "INSERT INTO rollup_product_day (product_id, campaign_id, day, sent, opened, viewable, clicked) ";
-    add_products(tx, days, ON_PRODUCT_DAY, product_days).await
+    Ok(())
 }
 
-/// Adds counts by product, campaign and the first day of a span.
-async fn add_products(
-    tx: &mut Tx,
-    insert: &'static str,
-    on_conflict: &'static str,
-    mut counts: BTreeMap<(i64, i64, i64), Counts>,
-) -> sqlx::Result<()> {
-    counts.retain(|_, n| [n.sent, n.opened, n.viewable, n.clicked] != [0; 4]);
-    let counts: Vec<_> = counts.into_iter().collect();
-    for chunk in counts.chunks(ROWS) {
+/// The two tables of products.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ByProduct {
+    Month,
+    Day,
+}
+
+/// Adds sums by product, campaign and the first day of a span.
+pub(super) async fn put_products(tx: &mut Tx, by: ByProduct, rows: &[(ProductKey, Counts)]) -> sqlx::Result<()> {
+    let (insert, on_conflict) = match by {
+        ByProduct::Month => ("INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked) ", ON_PRODUCT),
+        ByProduct::Day => {
+            ("INSERT INTO rollup_product_day (product_id, campaign_id, day, sent, opened, viewable, clicked) ", ON_PRODUCT_DAY)
+        }
+    };
+    for chunk in rows.chunks(ROWS) {
         on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(insert);
             q.push_values(chunk, |mut row, ((product, campaign, day), n)| {
@@ -312,91 +312,4 @@ pub(in crate::attribution) async fn credit_changed(tx: &mut Tx, rows: &[CreditDe
         })?;
     }
     Ok(())
-}
-
-const SPAN: &str = "SELECT MIN(at), MAX(at) FROM (SELECT MIN(due_at) AS at FROM touch WHERE campaign_id = $1 UNION ALL
-     SELECT MAX(due_at) FROM touch WHERE campaign_id = $1 UNION ALL SELECT MIN(placed_at) FROM credit WHERE campaign_id = $1 UNION ALL
-     SELECT MAX(placed_at) FROM credit WHERE campaign_id = $1) s";
-const FORGET: [&str; 5] = [
-    "DELETE FROM rollup_touch WHERE campaign_id = $1",
-    "DELETE FROM rollup_credit WHERE campaign_id = $1",
-    "DELETE FROM rollup_product WHERE campaign_id = $1",
-    "DELETE FROM rollup_product_day WHERE campaign_id = $1",
-    "DELETE FROM rollup_product_credit WHERE campaign_id = $1",
-];
-/// What is counted of a touch `t`, in the order of the columns; the triggers of migration 0040 say the same.
-const COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END), SUM(CASE WHEN t.arm = 'ghost' AND t.state = 'held' THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('skipped', 'expired', 'cancelled') THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.state = 'failed' THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('sent', 'served', 'uncertain') THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND COALESCE(t.open_at, t.viewable_at, t.click_at) IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END), COUNT(s.bounced), COUNT(s.unsubscribed), COUNT(s.complained),
-     SUM(CASE WHEN t.arm = 'treated' AND t.state IN ('sent', 'served', 'uncertain') AND s.bounced IS NOT NULL THEN 1 ELSE 0 END)";
-
-const PRODUCT_COUNTED: &str = "SUM(CASE WHEN t.arm = 'treated' THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.open_at IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.viewable_at IS NOT NULL THEN 1 ELSE 0 END),
-     SUM(CASE WHEN t.arm = 'treated' AND t.click_at IS NOT NULL THEN 1 ELSE 0 END)
-     FROM touch t WHERE t.campaign_id = $1 AND t.product_id IS NOT NULL AND t.state IN ('sent', 'served', 'uncertain')";
-
-/// Adds one campaign up from the facts; what waits of it is thereby done.
-pub(super) async fn campaign(tx: &mut Tx, id: CampaignId, zone: Tz, since: i64) -> sqlx::Result<()> {
-    changed(tx, std::iter::once(id.0)).await?;
-    for sql in FORGET {
-        on!(&mut *tx, |c| sqlx::query(sql).bind(id).execute(&mut *c).await.map(|_| ()))?;
-    }
-    let (from, to): (Option<Timestamp>, Option<Timestamp>) = on!(&mut *tx, |c| sqlx::query_as(SPAN).bind(id).fetch_one(&mut *c).await)?;
-    let (Some(from), Some(to)) = (from, to) else { return Ok(()) };
-    let days = Periods::over(from, to.plus_us(1), Unit::Day, zone);
-    let months = Periods::over(from, to.plus_us(1), Unit::Month, zone);
-    let day = |column: &str| days.sql_first_days(column);
-    let month = |column: &str| months.sql_first_days(column);
-    let statements = [
-        format!(
-            "INSERT INTO rollup_touch (campaign_id, day, variant_id, channel, planned, held, skipped, failed, sent, opened, viewable, seen, \
-             clicked, bounced, unsubscribed, complained, returned)
-             SELECT t.campaign_id, {}, COALESCE(t.variant_id, 0), t.channel, {COUNTED} FROM touch t
-             LEFT JOIN (SELECT g.touch_id, MAX(CASE WHEN g.kind = 'bounce' THEN 1 END) AS bounced,
-                    MAX(CASE WHEN g.kind = 'unsubscribe' THEN 1 END) AS unsubscribed, MAX(CASE WHEN g.kind = 'complaint' THEN 1 END) AS complained
-                 FROM touch_signal g JOIN touch u ON u.id = g.touch_id
-                 WHERE u.campaign_id = $1 AND g.kind IN ('bounce', 'unsubscribe', 'complaint') GROUP BY g.touch_id) s ON s.touch_id = t.id
-             WHERE t.campaign_id = $1 GROUP BY 1, 2, 3, 4",
-            day("t.due_at")
-        ),
-        format!(
-            "INSERT INTO rollup_product (product_id, campaign_id, month, sent, opened, viewable, clicked)
-             SELECT t.product_id, t.campaign_id, {}, {PRODUCT_COUNTED} GROUP BY 1, 2, 3",
-            month("t.due_at")
-        ),
-        format!(
-            "INSERT INTO rollup_product_day (product_id, campaign_id, day, sent, opened, viewable, clicked)
-             SELECT t.product_id, t.campaign_id, {}, {PRODUCT_COUNTED} AND t.due_at >= {} GROUP BY 1, 2, 3",
-            day("t.due_at"),
-            Timestamp::from_date(super::day_of(since), zone).micros()
-        ),
-        format!(
-            "INSERT INTO rollup_credit (campaign_id, day, variant_id, channel, currency, view_through, orders, last_orders, first_minor, \
-             last_minor, linear_minor, time_decay_minor, position_minor)
-             SELECT c.campaign_id, {}, COALESCE(c.variant_id, 0), c.channel, c.currency, c.view_through,
-                SUM(CASE WHEN c.place = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN c.last_minor <> 0 THEN 1 ELSE 0 END),
-                SUM(c.first_minor), SUM(c.last_minor), SUM(c.linear_minor), SUM(c.time_decay_minor), SUM(c.position_minor)
-             FROM (SELECT x.*, ROW_NUMBER() OVER (PARTITION BY x.order_id, x.view_through ORDER BY x.position) AS place
-                   FROM credit x WHERE x.campaign_id = $1) c GROUP BY 1, 2, 3, 4, 5, 6",
-            day("c.placed_at")
-        ),
-        format!(
-            "INSERT INTO rollup_product_credit (product_id, campaign_id, month, currency, view_through, last_orders, first_minor, last_minor, \
-             linear_minor, time_decay_minor, position_minor)
-             SELECT c.product_id, c.campaign_id, {}, c.currency, c.view_through, SUM(CASE WHEN c.last_minor <> 0 THEN 1 ELSE 0 END),
-                SUM(c.first_minor), SUM(c.last_minor), SUM(c.linear_minor), SUM(c.time_decay_minor), SUM(c.position_minor)
-             FROM credit c WHERE c.campaign_id = $1 AND c.product_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5",
-            month("c.placed_at")
-        ),
-    ];
-    for sql in statements {
-        on!(&mut *tx, |c| sqlx::query(AssertSqlSafe(sql)).persistent(false).bind(id).execute(&mut *c).await.map(|_| ()))?;
-    }
-    crate::touches::deltas::forget(tx, id).await
 }

@@ -13,7 +13,6 @@ use crate::attribution::best::{chance_to_be_best, wilson};
 use crate::attribution::hosts::{self, DomainFigures};
 use crate::attribution::rollup;
 use crate::campaign::{self, Campaign, RunStatus};
-use crate::platform::clock::HOUR_US;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{RunId, VariantId};
 use crate::platform::{Money, Platform, Timestamp};
@@ -22,10 +21,9 @@ use crate::web::i18n;
 use crate::web::page::Shell;
 use crate::{attribution, audience, catalog};
 
-/// Up to so many touches lift is measured while the page is made; above, it comes after the page.
-const LIFT_AT_ONCE: i64 = 60_000;
-/// A kept lift is taken for so long; what is older is measured again.
-const KEPT_US: i64 = 6 * HOUR_US;
+/// Up to so many touches lift is measured while the page is made; above, the one that was kept is shown, and where there is none it comes after
+/// the page.
+const LIFT_AT_ONCE: i64 = 3_000;
 const RUNS: i64 = 10;
 
 /// A figure with its interval, and where to draw them on a line of 100.
@@ -265,15 +263,13 @@ fn domain(row: DomainFigures) -> DomainRow {
     }
 }
 
-/// The lift that was kept lately, else one measured now where that is quick or asked for.
+/// Measured now where that is quick or asked for, else the one that was kept.
 async fn lift_of(shell: &Shell, platform: &Platform, campaign: &Campaign, touches: i64, now: bool) -> ApiResult<Option<LiftView>> {
-    let kept = attribution::kept_lift(&platform.db, Some(campaign.id)).await?;
-    let fresh = kept.as_ref().is_some_and(|k| shell.reader().now.since(k.as_of) < KEPT_US);
-    match kept {
-        Some(kept) if !now && (fresh || touches > LIFT_AT_ONCE) => Ok(Some(lift::view(shell, campaign, &kept.measured))),
-        _ if now || touches <= LIFT_AT_ONCE => Ok(Some(lift::measure(shell, platform, campaign).await?)),
-        _ => Ok(None),
+    if now || touches <= LIFT_AT_ONCE {
+        return Ok(Some(lift::measure(shell, platform, campaign, now).await?));
     }
+    let kept = attribution::kept_lift(&platform.db, Some(campaign.id)).await?;
+    Ok(kept.map(|k| lift::view(shell, campaign, &k.measured)))
 }
 
 /// The products that earned most, then those clicked most.

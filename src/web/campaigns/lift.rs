@@ -89,9 +89,13 @@ struct PartView {
     lift: LiftView,
 }
 
-/// Measures now. Reads every person that the campaign was planned for.
-pub async fn measure(shell: &Shell, platform: &Platform, campaign: &Campaign) -> ApiResult<LiftView> {
-    let measured = attribution::campaign_lift(platform, campaign.id, platform.now()).await.map_err(|e| match e {
+/// Measures now, and may keep it for whoever looks next. Reads every person that the campaign was planned for.
+pub async fn measure(shell: &Shell, platform: &Platform, campaign: &Campaign, keep: bool) -> ApiResult<LiftView> {
+    let measured = match keep {
+        true => attribution::keep_lift(platform, campaign.id).await,
+        false => attribution::campaign_lift(platform, campaign.id, platform.now()).await,
+    };
+    let measured = measured.map_err(|e| match e {
         MeasureError::Campaign(e) => e.into(),
         MeasureError::Database(e) => crate::platform::http::ApiError::from(e),
     })?;
@@ -111,6 +115,6 @@ pub fn view(shell: &Shell, campaign: &Campaign, measured: &MeasuredLift) -> Lift
 /// The card, for campaigns whose lift takes a moment.
 pub async fn part(shell: Shell, platform: Data<Platform>, id: Path<String>) -> ApiResult {
     let campaign = find(&platform.db, &id).await?;
-    let lift = measure(&shell, &platform, &campaign).await?;
+    let lift = measure(&shell, &platform, &campaign, true).await?;
     shell.fragment("campaigns/lift.html", &PartView { lift }, true)
 }

@@ -8,11 +8,12 @@ use actix_web::web::{Data, Path};
 use serde::Serialize;
 
 use super::find;
+use crate::attribution::rollup;
 use crate::campaign::{self, Campaign, RunStatus, Status};
 use crate::platform::clock::SECOND_US;
 use crate::platform::http::ApiResult;
 use crate::platform::ids::CampaignId;
-use crate::platform::{Platform, Timestamp};
+use crate::platform::{Db, Platform, Timestamp};
 use crate::touches::{self, TouchChannel, TouchState};
 use crate::web::page::Shell;
 use crate::web::stream::{self, Part};
@@ -23,7 +24,7 @@ pub struct Progress {
     pub id: String,
     pub status: &'static str,
     pub banner: bool,
-    /// Everything that was planned, the holdout included.
+    /// Everything that was planned; of the holdout what waits, and what would have gone out.
     pub all: i64,
     /// Of it, what has come to its end.
     pub ended: i64,
@@ -82,11 +83,28 @@ fn speed(looks: &mut VecDeque<(Timestamp, i64)>, now: Timestamp, out: i64) -> Op
     (seconds >= 0.9).then(|| (out - then) as f64 / seconds)
 }
 
-/// Counts from an index only: cheap enough to be asked every second.
+/// Touches by state: what has ended from the sums, what is open from an index of it, so that a long history costs nothing. While sums are added
+/// up anew, all are counted.
+async fn states(db: &Db, campaign: CampaignId) -> ApiResult<Vec<(TouchState, i64)>> {
+    let Some(n) = rollup::campaign_so_far(db, campaign).await? else { return Ok(touches::states_of_campaign(db, campaign).await?) };
+    let mut states = touches::open_of_campaign(db, campaign).await?;
+    let uncertain = states.iter().find(|(s, _)| *s == TouchState::Uncertain).map_or(0, |(_, n)| *n);
+    // A moment lies between the two questions.
+    let ended = [
+        (TouchState::Sent, n.sent - uncertain),
+        (TouchState::Failed, n.failed),
+        (TouchState::Skipped, n.skipped),
+        (TouchState::Held, n.held),
+    ];
+    states.extend(ended.into_iter().filter(|(_, n)| *n > 0));
+    Ok(states)
+}
+
+/// Cheap enough to be asked every second.
 pub async fn look(platform: &Platform, campaign: &Campaign) -> ApiResult<Progress> {
     let db = &platform.db;
     let now = platform.now();
-    let states = touches::states_of_campaign(db, campaign.id).await?;
+    let states = states(db, campaign.id).await?;
     let n = |wanted: &[TouchState]| -> i64 { states.iter().filter(|(s, _)| wanted.contains(s)).map(|(_, n)| n).sum() };
     use TouchState as S;
     let planning =

@@ -3,6 +3,7 @@
 use actix_web::web::{Data, Query};
 use serde::{Deserialize, Serialize};
 
+use crate::attribution::rollup;
 use crate::people::{self, PeopleOrder, Person, Traits};
 use crate::platform::clock::Timestamp;
 use crate::platform::http::{ApiError, ApiResult};
@@ -114,7 +115,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
         sorted,
         download,
         q: query.q,
-        total: people::count(db).await?,
+        total: rollup::people(db).await?,
     };
     shell.render("people/list.html", shell.say("people.title"), &view)
 }

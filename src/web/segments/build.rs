@@ -14,6 +14,7 @@ use super::view::{Drawing, Hints, Row, summary};
 use super::words::Teller;
 use super::{unfold, words_of};
 use crate::account::Permission;
+use crate::attribution::rollup;
 use crate::audience::rule::{ConsentChannel, ConsentIs, ConsentState};
 use crate::audience::{self, AudienceError, Counted, NewSegment, Rule, SamplePerson, Segment};
 use crate::platform::http::ApiResult;
@@ -180,7 +181,7 @@ async fn live(shell: &Shell, db: &Db, root: &Node) -> ApiResult<LiveView> {
     }
     // What took long once would take long again.
     if let Counted::Exactly(n) = found {
-        let everybody = people::count(db).await?;
+        let everybody = rollup::people(db).await?;
         view.share = (everybody > 0).then(|| n as f64 / everybody as f64);
         let agreed = Rule::Consent(ConsentIs { channel: ConsentChannel::Email, is: ConsentState::Subscribed });
         let both = Rule::All { of: vec![agreed, rule.clone()] };

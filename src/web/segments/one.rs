@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{venn, words_of};
 use crate::account::Permission;
+use crate::attribution::rollup;
 use crate::audience::{self, SamplePerson, Segment, SizePoint, Walk};
 use crate::campaign::{self, Use};
 use crate::people::{self, Person};
@@ -93,7 +94,7 @@ async fn size_view(shell: &Shell, db: &Db, segment: &Segment, since: Option<i64>
     let latest = audience::latest_snapshot(db, segment.id).await?;
     let now = shell.reader().now;
     let curve = audience::curves(db, &[segment.id], now.plus_days(-28)).await?.remove(&segment.id).unwrap_or_default();
-    let everybody = people::count(db).await?;
+    let everybody = rollup::people(db).await?;
     let waiting = since.filter(|since| latest.as_ref().is_none_or(|l| l.taken_at < Timestamp(*since)));
     let change = latest.as_ref().zip(curve.first().filter(|_| curve.len() > 1)).map(|(l, first)| l.size - first.size);
     Ok(SizeView {
