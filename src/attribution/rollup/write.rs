@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::Datelike as _;
 use chrono_tz::Tz;
-use sqlx::QueryBuilder;
+use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use super::{Earned, Reading, day_number};
 use crate::attribution::report_store::QUARTER_US;
