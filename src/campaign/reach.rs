@@ -44,8 +44,8 @@ pub struct Reach {
     pub skipped: BTreeMap<&'static str, i64>,
     /// Of so many people reached it was found out whether there is a product and words for them; 0: it would have taken too long.
     pub foreseen: i64,
-    /// Everybody reached was among them.
-    pub foreseen_all: bool,
+    /// Somebody of them lacks one or the other, and there are more people than were looked at.
+    pub estimated: bool,
     pub run_at: Timestamp,
     pub first_due: Option<Timestamp>,
     pub last_due: Option<Timestamp>,
@@ -54,7 +54,7 @@ pub struct Reach {
 
 impl Reach {
     pub fn exact(&self) -> bool {
-        self.looked_at == self.audience && (self.foreseen_all || self.foreseen == 0)
+        self.looked_at == self.audience && !self.estimated
     }
 }
 
@@ -105,7 +105,7 @@ pub async fn reach(platform: &Platform, campaign: &Campaign) -> Result<Reach, Ca
         held_out: 0,
         skipped: BTreeMap::new(),
         foreseen: 0,
-        foreseen_all: false,
+        estimated: false,
         run_at,
         first_due: None,
         last_due: None,
@@ -162,7 +162,6 @@ async fn foresee(
     let Ok(looked) = tokio::time::timeout(FORESIGHT, look).await else { return Ok(()) };
     looked?;
     found.foreseen = i64::try_from(some.len()).unwrap_or(i64::MAX);
-    found.foreseen_all = step == 1;
     for arm in [Arm::Treated, Arm::Ghost] {
         let group = if arm == Arm::Treated { &mut found.treated } else { &mut found.held_out };
         let of_arm: Vec<&Draft> = some.iter().filter(|d| d.arm == arm).collect();
@@ -172,6 +171,7 @@ async fn foresee(
             let n = part(lacking, i64::try_from(of_arm.len()).unwrap_or(1), before).min(*group);
             if n > 0 {
                 *group -= n;
+                found.estimated = step > 1;
                 *found.skipped.entry(reason).or_default() += n;
             }
         }
