@@ -83,9 +83,15 @@ async fn measure(shop: &Shop, asked: &AtomicU64) {
     services.ui.accounts.create(user, Some(PASSWORD)).await.expect("a user");
     let client = reqwest::Client::builder().cookie_store(true).redirect(reqwest::redirect::Policy::none()).build().expect("a client");
     sign_in(&client, &server.url).await;
-    let mut paths: Vec<String> =
-        marquee::web::table().iter().filter(|r| r.method == actix_web::http::Method::GET).filter_map(|r| with_ids(r.path)).collect();
+    let mut paths: Vec<String> = marquee::web::table()
+        .iter()
+        .filter(|r| r.method == actix_web::http::Method::GET && r.action.is_none())
+        .filter_map(|r| with_ids(r.path))
+        .collect();
     paths.extend(marquee::attribution::ReportKind::ALL.map(|k| format!("/reports/{}", k.name())));
+    // Files are written while they are read; what is asked is how long a page takes, in every order.
+    paths.extend(["name", "first_seen", "-last_seen", "-orders", "-revenue"].map(|sort| format!("/people?sort={sort}")));
+    paths.extend(["-sent", "-clicks", "-revenue"].map(|sort| format!("/campaigns?sort={sort}")));
     paths.extend(["/?days=90", "/reports/funnel?by=product", "/reports/attribution?by=day"].map(str::to_owned));
     paths.sort();
     paths.dedup();

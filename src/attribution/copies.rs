@@ -5,8 +5,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 use sqlx::types::Json;
 
+use crate::copywriter::{self, CopyFigures};
 use crate::platform::clock::{DAY_US, Timestamp};
 use crate::platform::ids::{CopyId, TouchId};
 use crate::platform::queue::JobContext;
@@ -91,6 +93,7 @@ pub async fn count_copies(platform: &Platform, mut stop: impl FnMut() -> bool) -
         let mut tx = db.begin().await?;
         on!(&mut tx, |c| sqlx::query(FORGET).bind(day).execute(&mut *c).await.map(|_| ()))?;
         put(&mut tx, day, &rows).await?;
+        total(&mut tx, &rows).await?;
         if day < today - OPEN_DAYS {
             setting::put(&mut tx, CURSOR, &(day + 1), platform.now()).await?;
         }
@@ -107,6 +110,22 @@ async fn put(tx: &mut Tx, day: i64, rows: &[Row]) -> sqlx::Result<()> {
             Tx::Sqlite { tx, .. } => sqlx::query(PUT_SQLITE).bind(Json(rows)).bind(day).execute(&mut **tx).await.map(|_| ())?,
             Tx::Postgres(tx) => sqlx::query(PUT_POSTGRES).bind(Json(rows)).bind(day).execute(&mut **tx).await.map(|_| ())?,
         }
+    }
+    Ok(())
+}
+
+/// Writes what these copies came to so far beside them, for the order of the gallery.
+async fn total(tx: &mut Tx, rows: &[Row]) -> sqlx::Result<()> {
+    for some in rows.chunks(ROWS) {
+        let ids = some.iter().map(|r| r.copy_id.to_string()).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "SELECT r.copy_id, CAST(SUM(r.sent) AS BIGINT), CAST(SUM(r.clicked) AS BIGINT)
+             FROM copy_result r JOIN ad_copy a ON a.id = r.copy_id WHERE r.copy_id IN ({ids}) GROUP BY r.copy_id"
+        );
+        let sums: Vec<(CopyId, i64, i64)> =
+            on!(&mut *tx, |c| sqlx::query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(&mut *c).await)?;
+        let figures: Vec<CopyFigures> = sums.into_iter().map(|(copy_id, sent, clicked)| CopyFigures { copy_id, sent, clicked }).collect();
+        copywriter::put_figures(tx, &figures).await?;
     }
     Ok(())
 }

@@ -61,12 +61,47 @@ pub struct CopyFilter {
     pub finding: Option<FindingKind>,
 }
 
-/// The next `limit` copies with ids below `before`, newest first.
-pub async fn browse(db: &Db, filter: &CopyFilter, before: Option<CopyId>, limit: i64) -> sqlx::Result<Vec<StoredCopy>> {
+/// The order of the gallery, always downwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyOrder {
+    /// When they were written.
+    #[default]
+    Newest,
+    /// Only copies that were sent or shown.
+    Sent,
+    /// Only copies that were sent or shown.
+    Clicked,
+}
+
+impl CopyOrder {
+    /// The column of `copy_figures`, where it is ordered by one.
+    const fn figure(self) -> Option<&'static str> {
+        match self {
+            Self::Newest => None,
+            Self::Sent => Some("sent"),
+            Self::Clicked => Some("clicked"),
+        }
+    }
+}
+
+/// The next `limit` copies behind `after`.
+pub async fn browse(db: &Db, filter: &CopyFilter, order: CopyOrder, after: Option<CopyId>, limit: i64) -> sqlx::Result<Vec<StoredCopy>> {
     let dialect = db.dialect();
     let rows: Vec<Row> = read!(*db, |c| {
-        let mut sql = QueryBuilder::new("SELECT * FROM ad_copy WHERE id < ");
-        sql.push_bind(before.map_or(i64::MAX, |id| id.0));
+        let mut sql = QueryBuilder::new("SELECT ad_copy.* FROM ");
+        match (order.figure(), after) {
+            (None, after) => {
+                sql.push("ad_copy WHERE id < ").push_bind(after.map_or(i64::MAX, |id| id.0));
+            }
+            // The order's index is walked, and each copy looked up by its id.
+            (Some(column), after) => {
+                sql.push("copy_figures CROSS JOIN ad_copy WHERE id = copy_id");
+                if let Some(id) = after {
+                    sql.push(" AND (").push(column).push(", copy_id) < ((SELECT l.").push(column);
+                    sql.push(" FROM copy_figures l WHERE l.copy_id = ").push_bind(id).push("), ").push_bind(id).push(")");
+                }
+            }
+        }
         if let Some(campaign) = filter.campaign {
             sql.push(" AND campaign_id = ").push_bind(campaign);
         }
@@ -90,7 +125,11 @@ pub async fn browse(db: &Db, filter: &CopyFilter, before: Option<CopyId>, limit:
                 Dialect::Postgres => sql.push("findings @> CAST(").push_bind(format!(r#"[{{"kind":"{kind}"}}]"#)).push(" AS JSONB)"),
             };
         }
-        sql.push(" ORDER BY id DESC LIMIT ").push_bind(limit);
+        match order.figure() {
+            None => sql.push(" ORDER BY id DESC"),
+            Some(column) => sql.push(" ORDER BY ").push(column).push(" DESC, copy_id DESC"),
+        };
+        sql.push(" LIMIT ").push_bind(limit);
         sql.build_query_as().fetch_all(c).await
     })?;
     stored(rows)

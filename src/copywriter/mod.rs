@@ -2,7 +2,8 @@
 
 mod api;
 mod browse;
-pub mod grammar;
+pub mod figures;
+mod grammar;
 pub mod guardrails;
 mod model;
 pub mod openai;
@@ -15,7 +16,8 @@ mod writer;
 use actix_web::web::ServiceConfig;
 
 pub use api::openapi;
-pub use browse::{CopyFilter, CopyState, MOST_COUNTED, browse, counts};
+pub use browse::{CopyFilter, CopyOrder, CopyState, MOST_COUNTED, browse, counts};
+pub use figures::{CopyFigures, put_figures};
 pub use model::{
     Brief, Copy, CopyChannel, CopyKey, CopyRequest, CopyStatus, Finding, FindingKind, Length, Locale, Occasion, SLOT_FIRST_NAME,
     SLOT_PRICE, Severity, StoredCopy, Tone, UnknownWord, has_error,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault;
 use crate::platform::http::{ApiError, ApiResult};
 
 /// Rows on a page of a table.
@@ -72,11 +73,16 @@ pub fn kept(parameters: &[(&str, &str)]) -> String {
     parameters.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| format!("{}={}&", encode(k), encode(v))).collect()
 }
 
+/// A keyset that no page of ours named.
+pub fn odd_after() -> ApiError {
+    ApiError::bad_request("bad_query", fault!("page.after", "“after” is not one of ours."))
+}
+
 /// `after` of a page whose keyset is a number.
 pub fn after_number(after: Option<&str>) -> ApiResult<Option<i64>> {
     match after.filter(|a| !a.is_empty()) {
         None => Ok(None),
-        Some(text) => text.parse().map(Some).map_err(|_| ApiError::bad_request("bad_query", "“after” is not one of ours.")),
+        Some(text) => text.parse().map(Some).map_err(|_| odd_after()),
     }
 }
 

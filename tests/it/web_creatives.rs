@@ -187,6 +187,26 @@ both_engines!(previews_do_nothing_and_results_are_counted, |shop| {
     let page = analyst.get(&format!("/creatives/{banner}")).await.text;
     assert!(page.contains("66.7 %") && page.contains("33.3 %"), "{page}");
     assert!(analyst.get("/creatives?channel=banner").await.text.contains("banner/300x250"));
+
+    // In the order of what they came to: the counted ones only, page by page.
+    let ids = |html: &str| -> Vec<String> {
+        let card = regex::Regex::new(r#"<li class="card creative">[\s\S]*?href="/creatives/(cpy_\d+)""#).expect("pattern");
+        card.captures_iter(html).map(|c| c[1].to_owned()).collect()
+    };
+    let counted = ids(&analyst.get("/creatives?order=sent").await.text);
+    assert!(counted.contains(&banner.to_string()), "{counted:?}");
+    let figures = [(mail, 9, 1), (banner, 3, 2)].map(|(copy_id, sent, clicked)| copywriter::CopyFigures { copy_id, sent, clicked });
+    let mut tx = platform.db.begin().await.expect("begin");
+    copywriter::put_figures(&mut tx, &figures).await.expect("figures");
+    tx.commit().await.expect("commit");
+    for (query, wanted) in
+        [("order=sent", vec![mail, banner]), ("order=clicked", vec![banner, mail]), ("order=clicked&channel=email", vec![mail])]
+    {
+        let found = ids(&analyst.get(&format!("/creatives?{query}")).await.text);
+        assert_eq!(found, wanted.iter().map(ToString::to_string).collect::<Vec<_>>(), "{query}");
+    }
+    let rest = ids(&analyst.get(&format!("/creatives?order=clicked&after={banner}")).await.text);
+    assert_eq!(rest, [mail.to_string()]);
 });
 
 both_engines!(the_brand_is_checked_shown_and_kept, |shop| {

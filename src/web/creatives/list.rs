@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Card, Names};
 use crate::campaign;
 use crate::catalog;
-use crate::copywriter::{self, CopyChannel, CopyFilter, CopyState, FindingKind, Locale, MOST_COUNTED};
+use crate::copywriter::{self, CopyChannel, CopyFilter, CopyOrder, CopyState, FindingKind, Locale, MOST_COUNTED};
 use crate::platform::Platform;
 use crate::platform::http::{ApiError, ApiResult};
 use crate::platform::ids::{CampaignId, CopyId};
@@ -24,6 +24,7 @@ pub(super) struct ListQuery {
     locale: String,
     state: String,
     finding: String,
+    order: String,
     after: Option<String>,
 }
 
@@ -59,7 +60,15 @@ impl ListQuery {
             ("locale", &self.locale),
             ("state", &self.state),
             ("finding", &self.finding),
+            ("order", &self.order),
         ])
+    }
+    fn order(&self) -> CopyOrder {
+        match self.order.as_str() {
+            "sent" => CopyOrder::Sent,
+            "clicked" => CopyOrder::Clicked,
+            _ => CopyOrder::Newest,
+        }
     }
     fn before(&self) -> ApiResult<Option<CopyId>> {
         self.after.as_deref().filter(|a| !a.is_empty()).map(super::copy_id).transpose()
@@ -84,6 +93,8 @@ struct ListView {
     locales: Vec<Choice>,
     states: Vec<Choice>,
     kinds: Vec<Choice>,
+    orders: Vec<Choice>,
+    order: String,
     campaign: String,
     product: String,
     /// The product's title where it was found.
@@ -119,7 +130,7 @@ async fn campaigns(shell: &Shell, platform: &Platform) -> ApiResult<Vec<Choice>>
 pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<ListQuery>) -> ApiResult {
     let query = query.into_inner();
     let (filter, product_title) = query.filter(&platform).await?;
-    let mut found = copywriter::browse(&platform.db, &filter, query.before()?, PAGE_ROWS + 1).await?;
+    let mut found = copywriter::browse(&platform.db, &filter, query.order(), query.before()?, PAGE_ROWS + 1).await?;
     let pager = Pager::cut(&mut found, query.after.as_deref(), query.kept(), |c| c.id.to_string());
     let counts = copywriter::counts(&platform.db).await?;
     let empty = counts.iter().all(|(_, n)| *n == 0);
@@ -142,6 +153,8 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
         locales: choices(&shell, "creatives.any_locale", "creatives.locale", Locale::ALL.iter().map(|l| l.as_str())),
         states: choices(&shell, "creatives.any_state", "creatives.state", CopyState::ALL.iter().map(|s| s.name())),
         kinds: choices(&shell, "creatives.any_finding", "creatives.kind", FindingKind::ALL.iter().map(|k| k.as_str())),
+        orders: choices(&shell, "creatives.order.newest", "creatives.order", ["sent", "clicked"].into_iter()),
+        order: query.order,
         narrowed: !kept.is_empty(),
         download: format!("/creatives.csv?{kept}"),
         back: format!("/creatives?{kept}{}", query.after.as_deref().map(|a| crate::web::table::kept(&[("after", a)])).unwrap_or_default()),
@@ -188,7 +201,7 @@ pub(super) async fn download(shell: Shell, platform: Data<Platform>, query: Quer
     writer.write_record(head).map_err(fault)?;
     let (mut before, mut written) = (None, 0);
     while written < MAX_ROWS {
-        let some = copywriter::browse(&platform.db, &filter, before, PIECE).await?;
+        let some = copywriter::browse(&platform.db, &filter, query.order(), before, PIECE).await?;
         let Some(last) = some.last() else { break };
         before = Some(last.id);
         written += some.len();

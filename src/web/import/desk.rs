@@ -86,7 +86,7 @@ fn row(file: ImportFile) -> Row {
 }
 
 pub(super) async fn list(shell: Shell, platform: Data<Platform>, query: Query<ListQuery>) -> ApiResult {
-    let odd = || ApiError::bad_request("bad_query", "“after” is not one of ours.");
+    let odd = crate::web::table::odd_after;
     let before = match query.after.as_deref().filter(|a| !a.is_empty()) {
         Some(after) => Some(after.parse::<ImportId>().map_err(|_| odd())?),
         None => None,

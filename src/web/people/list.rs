@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::rollup;
 use crate::people::{self, PeopleOrder, Person, Traits};
 use crate::platform::clock::Timestamp;
-use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::http::ApiResult;
 use crate::platform::ids::PersonId;
 use crate::platform::money::Money;
 use crate::platform::{Currency, Db, Platform};
 use crate::web::download;
 use crate::web::page::Shell;
-use crate::web::table::{PAGE_ROWS, Pager, Sort, kept};
+use crate::web::table::{PAGE_ROWS, Pager, Sort, kept, odd_after};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -74,14 +74,10 @@ struct ListView {
     total: i64,
 }
 
-fn odd() -> ApiError {
-    ApiError::bad_request("bad_query", "“after” is not one of ours.")
-}
-
 /// The keyset of a search: the text somebody was found by, and their id.
 fn split_key(after: &str) -> ApiResult<(String, PersonId)> {
-    let (key, id) = after.rsplit_once('~').ok_or_else(odd)?;
-    Ok((key.to_owned(), id.parse().map_err(|_| odd())?))
+    let (key, id) = after.rsplit_once('~').ok_or_else(odd_after)?;
+    Ok((key.to_owned(), id.parse().map_err(|_| odd_after())?))
 }
 
 pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<ListQuery>) -> ApiResult {
@@ -94,7 +90,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, query: Query<Li
     let download = format!("/people/download?{keep}");
     let (people, pager) = match query.text() {
         None => {
-            let from = after.map(|a| a.parse::<PersonId>().map_err(|_| odd())).transpose()?;
+            let from = after.map(|a| a.parse::<PersonId>().map_err(|_| odd_after())).transpose()?;
             let mut found = people::ordered(db, order(&sort), sort.down, from, PAGE_ROWS + 1).await?;
             let pager = Pager::cut(&mut found, after, keep, |p| p.id.to_string());
             (found, pager)

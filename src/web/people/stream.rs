@@ -10,7 +10,7 @@ use crate::catalog;
 use crate::events::{self, Event, orders};
 use crate::platform::Db;
 use crate::platform::clock::Timestamp;
-use crate::platform::http::{ApiError, ApiResult};
+use crate::platform::http::ApiResult;
 use crate::platform::ids::{EventId, OrderId, PersonId, TouchId};
 use crate::platform::money::Money;
 use crate::touches::{self, Arm, Touch};
@@ -81,7 +81,7 @@ pub(super) async fn page(
     query: String,
 ) -> ApiResult<(Vec<Item>, Pager)> {
     let from = match after.filter(|a| !a.is_empty()) {
-        Some(text) => Key::read(text).ok_or_else(|| ApiError::bad_request("bad_query", "“after” is not one of ours."))?,
+        Some(text) => Key::read(text).ok_or_else(|| crate::web::table::odd_after())?,
         None => Key::NEWEST,
     };
     let (all, limit) = (kind == "all", PAGE_ROWS + 1);
