@@ -2,8 +2,8 @@
 
 mod api;
 mod browse;
-pub mod figures;
-mod grammar;
+mod figures;
+pub mod grammar;
 pub mod guardrails;
 mod model;
 pub mod openai;
