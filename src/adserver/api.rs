@@ -10,12 +10,13 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::decide::NoFill;
 use super::render::{Banner, Creative};
-use super::service::{AdServer, AskedBy, write_answer};
-use super::targeting::{Context, Device, MAX_PAGE_KEYWORDS, country};
+use super::service::{AdServer, AskedBy, Served, write_answer};
+use super::snapshot::AdPlacement;
+use super::targeting::{Context, Device, MAX_PAGE_KEYWORDS, country, is_crawler};
 use super::{manage, openrtb, person_token, recommendations, tag};
 use crate::account::{Guarded, KeyRing, Scope, key_in, scope};
 use crate::people::{self, Identity};
-use crate::platform::http::{ApiError, ApiResult, Problem};
+use crate::platform::http::{ApiError, ApiResult, Problem, identified};
 use crate::platform::ids::{PersonId, ProductId};
 use crate::platform::{Platform, Timestamp};
 
@@ -63,8 +64,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// For routes outside of the middleware that says so elsewhere.
-pub async fn no_such_method() -> ApiResult {
-    Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method."))
+pub async fn no_such_method(req: HttpRequest) -> HttpResponse {
+    identified(&req, Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This address does not take this method.")))
 }
 
 /// A body that was read, or why not, as everything else says it.
@@ -177,8 +178,12 @@ fn json(body: Vec<u8>) -> HttpResponse {
 /// The banner for a place and a viewer. Asking counts as an impression; caps and budgets hold.
 #[utoipa::path(get, path = "/v1/creatives", tag = "serving", params(CreativeQuery), security(("bearer" = [])),
     responses((status = 200, body = Creative), (status = 404, body = Problem, description = "No such placement"), (status = 422, body = Problem)))]
-pub async fn creative(req: HttpRequest, server: Data<AdServer>) -> ApiResult {
-    needed_key(&req)?;
+pub async fn creative(req: HttpRequest, server: Data<AdServer>) -> HttpResponse {
+    identified(&req, one(&req, &server))
+}
+
+fn one(req: &HttpRequest, server: &AdServer) -> ApiResult {
+    needed_key(req)?;
     let query = CreativeQuery::read(req.query_string())?;
     let placement = query.placement.as_deref().ok_or_else(|| ApiError::bad_request("bad_query", "missing field `placement`"))?;
     let asked_by = match (query.person.as_deref(), query.anonymous_id.as_deref()) {
@@ -196,6 +201,10 @@ pub async fn creative(req: HttpRequest, server: Data<AdServer>) -> ApiResult {
 pub fn checked<'a>(field: &str, id: &'a str) -> Result<&'a str, ApiError> {
     if id.is_empty() || id.len() > MAX_ID_CHARS {
         return Err(ApiError::invalid(field, format!("An id has 1 to {MAX_ID_CHARS} characters.")));
+    }
+    // Postgres takes no NUL in a text: one such line would keep all that are written with it waiting.
+    if id.chars().any(char::is_control) {
+        return Err(ApiError::invalid(field, "An id has no control characters."));
     }
     Ok(id)
 }
@@ -249,9 +258,14 @@ pub struct Decisions {
 #[utoipa::path(post, path = "/v1/decisions", tag = "serving", request_body = DecisionRequest, security((), ("bearer" = [])),
     responses((status = 200, body = Decisions), (status = 403, body = Problem, description = "Not on this site, or a person named without a key"),
         (status = 404, body = Problem, description = "No such placement"), (status = 413, body = Problem), (status = 422, body = Problem)))]
-pub async fn decisions(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server: Data<AdServer>) -> ApiResult {
+pub async fn decisions(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server: Data<AdServer>) -> HttpResponse {
+    // An error, too, is for the page's script to read.
+    open_to_pages(identified(&req, decided(&req, body, &server)))
+}
+
+fn decided(req: &HttpRequest, body: Result<Bytes, actix_web::Error>, server: &AdServer) -> ApiResult {
     let body = read_body(body, MAX_BODY_BYTES)?;
-    let keyed = serving_key(&req)?.is_some();
+    let keyed = serving_key(req)?.is_some();
     let asked: DecisionRequest = serde_json::from_slice(&body)
         .map_err(|e| ApiError::bad_request("bad_json", format!("The body is not the JSON expected here: {e}.")))?;
     if asked.placements.is_empty() || asked.placements.len() > MAX_PLACEMENTS {
@@ -266,29 +280,34 @@ pub async fn decisions(req: HttpRequest, body: Result<Bytes, actix_web::Error>, 
     if [asked.person.is_some(), asked.anonymous_id.is_some(), asked.person_token.is_some()].iter().filter(|b| **b).count() > 1 {
         return Err(ApiError::invalid("person", "Name one of person, anonymous_id and person_token."));
     }
-    let gpc = asked.gpc || says_gpc(&req);
+    let gpc = asked.gpc || says_gpc(req);
     let asked_by = asked_by(&server.platform, &asked, keyed, gpc)?;
     let mut context = context_of(&mut asked.context.keywords.iter().map(String::as_str), asked.context.country.as_deref(), None)?;
     context.device = asked.context.device;
     if !keyed {
-        on_its_site(&req, &server, &asked.placements)?;
-        from_browser(&req, &server.platform, &mut context);
+        on_its_site(req, server, &asked.placements)?;
+        from_browser(req, &server.platform, &mut context);
     }
     let keys: Vec<&str> = asked.placements.iter().map(String::as_str).collect();
     let mut out = Vec::with_capacity(64 + 1_536 * keys.len());
     out.extend_from_slice(b"{\"decisions\":[");
     let mut first = true;
-    let found = server.serve(&keys, asked_by, &context, &asked.exclude, |place, served| {
+    let write = |place: &AdPlacement, served: Result<&Served<'_>, NoFill>| {
         if !std::mem::take(&mut first) {
             out.push(b',');
         }
         write_answer(place, served, &mut out);
-    });
+    };
+    let found = if !keyed && crawls(req) {
+        server.refuse(&keys, NoFill::Crawler, write)
+    } else {
+        server.serve(&keys, asked_by, &context, &asked.exclude, write)
+    };
     if !found {
         return Err(ApiError::not_found("placement"));
     }
     out.extend_from_slice(b"]}");
-    Ok(open_to_pages(json(out)))
+    Ok(json(out))
 }
 
 fn asked_by<'a>(platform: &Platform, asked: &'a DecisionRequest, keyed: bool, gpc: bool) -> ApiResult<AskedBy<'a>> {
@@ -312,6 +331,11 @@ fn asked_by<'a>(platform: &Platform, asked: &'a DecisionRequest, keyed: bool, gp
     }
 }
 
+/// A machine that reads pages: it is shown nothing, so that it uses up no budget.
+pub fn crawls(req: &HttpRequest) -> bool {
+    req.headers().get(header::USER_AGENT).and_then(|v| v.to_str().ok()).is_some_and(is_crawler)
+}
+
 pub fn says_gpc(req: &HttpRequest) -> bool {
     req.headers().get("sec-gpc").is_some_and(|v| v.as_bytes() == b"1")
 }
@@ -321,7 +345,8 @@ pub fn on_its_site(req: &HttpRequest, server: &AdServer, placements: &[String]) 
     let snapshot = server.snapshot();
     let text = |name: header::HeaderName| req.headers().get(name).and_then(|v| v.to_str().ok());
     let from = text(header::ORIGIN).or_else(|| text(header::REFERER)).unwrap_or_default();
-    let host = from.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
+    let authority = from.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.split_once(':').map_or(authority, |(host, _)| host);
     for site in placements.iter().filter_map(|key| snapshot.placements.get(key)).map(|p| p.site.as_str()).filter(|s| !s.is_empty()) {
         if host != site && !host.strip_suffix(site).is_some_and(|sub| sub.ends_with('.')) {
             return Err(ApiError::new(StatusCode::FORBIDDEN, "wrong_site", "This placement belongs to another site."));

@@ -14,6 +14,10 @@ use super::people::Numbers;
 use crate::platform::ids::{CampaignId, PersonId, ProductId};
 
 const SHARDS: usize = 256;
+/// Viewers of one shard, beyond which browsers are forgotten before the day is over: four million in all, some 400 MB.
+const SHARD: usize = 16_384;
+/// The bit of a browser's number.
+const ANONYMOUS: u64 = 1 << 63;
 
 /// Whom a cap is about: a person, or a browser that nobody has signed in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,13 +26,13 @@ pub struct Subject(u64);
 impl Subject {
     pub fn person(id: PersonId) -> Self {
         // The top bit separates people from browsers.
-        Self(id.0.unsigned_abs() & !(1 << 63))
+        Self(id.0.unsigned_abs() & !ANONYMOUS)
     }
     pub fn anonymous(id: &str) -> Self {
         let digest = Sha256::digest(id.as_bytes());
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
-        Self(u64::from_be_bytes(first) | 1 << 63)
+        Self(u64::from_be_bytes(first) | ANONYMOUS)
     }
     pub fn bits(self) -> i64 {
         self.0 as i64
@@ -88,6 +92,18 @@ impl Seen {
     }
 }
 
+/// Forgets an eighth of a shard's browsers, whichever: ids that nobody signed in to cost nothing to make up. People stay.
+fn make_room(shard: &mut HashMap<u64, Seen, Numbers>) {
+    let some: Vec<u64> = shard.keys().filter(|k| **k & ANONYMOUS != 0).take(SHARD / 8).copied().collect();
+    some.iter().for_each(|k| {
+        shard.remove(k);
+    });
+}
+
+fn shard_of(subject: Subject) -> usize {
+    usize::try_from(subject.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).unwrap_or_default() % SHARDS
+}
+
 /// Everybody's counts.
 #[derive(Debug)]
 pub struct Caps {
@@ -104,9 +120,20 @@ impl Caps {
     /// The viewer's counts of a day, locked while `f` decides. Somebody nobody can be recognised as has none.
     pub fn with<R>(&self, subject: Option<Subject>, day: i64, f: impl FnOnce(&mut Seen) -> R) -> R {
         let Some(subject) = subject else { return f(Seen::default().on(day)) };
-        let shard = &self.shards[usize::try_from(subject.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56).unwrap_or_default() % SHARDS];
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        f(shard.entry(subject.0).or_default().on(day))
+        let mut shard = self.shards[shard_of(subject)].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = shard.get_mut(&subject.0) {
+            return f(seen.on(day));
+        }
+        // Whoever is shown nothing is not remembered: anybody may ask as any browser.
+        let mut fresh = Seen::default();
+        let result = f(fresh.on(day));
+        if fresh.last.is_some() || !fresh.counts.is_empty() {
+            if shard.len() >= SHARD {
+                make_room(&mut shard);
+            }
+            shard.insert(subject.0, fresh);
+        }
+        result
     }
 
     /// What another replica showed.
@@ -157,6 +184,21 @@ mod tests {
         assert!(!take(6), "another replica showed the rest");
         caps.forget_before(7);
         assert!(caps.is_empty());
+    }
+
+    #[test]
+    fn made_up_browsers_are_forgotten_and_people_are_not() {
+        let caps = Caps::default();
+        let asked = |subject| caps.with(Some(subject), 1, |seen| seen.of_campaign(CampaignId(1)));
+        assert_eq!((asked(Subject::anonymous("x")), caps.len()), (0, 0), "who was shown nothing");
+        let person = Subject::person(PersonId(7));
+        caps.learn(person, 1, CampaignId(1), 0, 1);
+        let beside = (0..u64::MAX).map(|k| Subject(k | ANONYMOUS)).filter(|s| shard_of(*s) == shard_of(person));
+        for browser in beside.take(SHARD + SHARD / 2) {
+            caps.learn(browser, 1, CampaignId(1), 0, 1);
+        }
+        assert!(caps.len() > SHARD / 2 && caps.len() <= SHARD, "{}", caps.len());
+        assert_eq!(asked(person), 1);
     }
 
     #[test]

@@ -7,22 +7,18 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use utoipa::ToSchema;
 
+use super::auction::Auction;
 use super::bandit::Rng;
 use super::caps::{Seen, Subject};
 use super::line_items::{Chooser, Tier};
+use super::lottery::Lottery;
+use super::offer::{choose, stocked};
 use super::snapshot::{AdCampaign, AdCreative, AdItem, AdPlacement, Snapshot, Turn};
 use super::targeting::Context;
 use crate::platform::Timestamp;
 use crate::platform::ids::{CampaignId, PersonId, ProductId, VariantId};
 use crate::touches::holdout::{Lots, Scope};
 use crate::touches::{Arm, word_enum};
-
-/// Products that compete for one viewer: the top of the list, not its tail.
-const TURNS: usize = 5;
-/// What each further place on a person's list costs: a click on the first pick is that much likelier.
-const PLACE_FIT: [f32; TURNS] = [1.0, 0.93, 0.88, 0.84, 0.81];
-/// What was shown just now is less likely to be clicked now.
-const JUST_SHOWN_FIT: f32 = 0.5;
 
 /// Who looks at the page, as the caller says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +31,8 @@ pub enum Viewer<'a> {
 word_enum!(
     /// Why nothing is shown. The words are part of the API. Of several reasons the one that got furthest is told.
     NoFill {
+        /// A known crawler asks, without a key: nothing is decided or counted.
+        Crawler = "crawler",
         /// No running banner campaign uses this placement.
         NoCampaign = "no_campaign",
         /// Somebody switched the placement off.
@@ -70,6 +68,8 @@ pub struct Shown<'a> {
     pub creative: &'a AdCreative,
     /// The chance that this creative had, given its line item.
     pub propensity: f32,
+    /// The chance that its line item had of this request: the lot between line items and the throttles. 0 where it was not worked out.
+    pub item_chance: f32,
     /// Whether the product was picked for this person, or suits anybody.
     pub personal: bool,
 }
@@ -105,6 +105,8 @@ pub struct Note {
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
     pub placement: &'a AdPlacement,
+    /// Sizes that fit: the placement's, or those of them that an exchange takes.
+    pub sizes: &'a [(u32, u32)],
     pub person: Option<PersonId>,
     pub subject: Option<Subject>,
     /// Whether the person's picks may be used.
@@ -115,8 +117,8 @@ pub struct Ask<'a> {
     pub hour: u32,
     /// Only look: nothing is counted or taken.
     pub dry: bool,
-    /// Only line items that pay at least so much (millionths of a minor unit per impression): an exchange's floor. `None`: all.
-    pub bid_floor_micro: Option<i64>,
+    /// An exchange asks. `None`: a page of our own.
+    pub auction: Option<&'a Auction<'a>>,
 }
 
 /// The viewer of a request, as far as the snapshot knows them.
@@ -134,6 +136,11 @@ pub fn recognise(snapshot: &Snapshot, viewer: Viewer<'_>) -> (Option<PersonId>, 
     (person, subject)
 }
 
+/// Up to so many line items on a placement the chance of the one that shows is always worked out; among more, whose memory would have to be
+/// walked, for one request in so many, drawn by lot.
+const ALWAYS_TOLD: usize = 8;
+const TOLD_ONCE_IN: u32 = 16;
+
 /// Whose turn it is: the lowest key. Tier first, then how often the viewer has seen the campaign today, then a lot.
 #[derive(Clone, Copy)]
 struct Candidate {
@@ -150,6 +157,10 @@ impl Candidate {
     }
     fn seen(self) -> u32 {
         (self.key >> 32) as u32 & MOST_SEEN
+    }
+    /// Tier and times seen: among equals it is a lot.
+    fn rank(self) -> u64 {
+        self.key >> 32
     }
 }
 
@@ -191,15 +202,25 @@ pub fn decide<'a>(
         known = Some((turn.campaign, times));
         candidates.push(Candidate::new(*turn, times, rng.word()));
     }
-    // The first usually has something: taking the least again and again beats sorting all.
-    while let Some(at) = (0..candidates.len()).min_by_key(|i| candidates[*i].key) {
-        let candidate = candidates.swap_remove(at);
+    // The first usually has something: taking the least again and again beats sorting all. Who was asked goes to the end.
+    let mut left = candidates.len();
+    while let Some(at) = (0..left).min_by_key(|i| candidates[*i].key) {
+        left -= 1;
+        candidates.swap(at, left);
+        let candidate = candidates[left];
         let item = &snapshot.items[candidate.item as usize];
         if !explain && let Some(reason) = cheap(ask, item, own_country) {
             worsen(&mut answer, reason);
             continue;
         }
-        match consider(snapshot, lots, ask, item, candidate.seen(), seen, on_page, rng, &mut answer) {
+        let tells = candidates.len() <= ALWAYS_TOLD || rng.word() % TOLD_ONCE_IN == 0;
+        let taken = consider(snapshot, lots, ask, item, candidate.seen(), seen, on_page, rng, &mut answer).and_then(|mut shown| {
+            if tells {
+                shown.item_chance = item_chance(snapshot, lots, ask, &candidates, left, own_country, seen, on_page);
+            }
+            take(ask, &shown, seen).map(|()| shown)
+        });
+        match taken {
             Ok(shown) => {
                 note(snapshot, &mut notes, item, None);
                 on_page.push(shown.creative.product);
@@ -236,9 +257,14 @@ fn cheap(ask: &Ask<'_>, item: &AdItem, own_country: Option<u16>) -> Option<NoFil
         return Some(NoFill::NotTargeted);
     }
     let price = item.impression_micro;
-    let below = match ask.bid_floor_micro {
-        // An exchange is paid per impression: who has no such price does not bid.
-        Some(floor) => price <= 0 || price < floor,
+    let below = match ask.auction {
+        Some(auction) => {
+            let Some(floor) = auction.floor_of(&item.declared) else { return Some(NoFill::NotTargeted) };
+            // An exchange is paid per impression: who has no such price does not bid.
+            price <= 0 || price < floor.max(ask.placement.floor_micro)
+        }
+        // A deal is an exchange's alone.
+        None if !item.declared.deal.is_empty() => return Some(NoFill::NotTargeted),
         None => (price > 0 || item.click_micro > 0) && expected_micro(item) < ask.placement.floor_micro,
     };
     below.then_some(NoFill::BelowFloor)
@@ -284,23 +310,76 @@ fn consider<'a>(
         Ok(shown) => shown,
         Err(reason) => return go_on(reason),
     };
-    if let Some(person) = ask.person {
-        let global = snapshot.people.held_out(person, snapshot.global_holdout_bp);
-        if global || lots.draw(Scope::Campaign(campaign.id), person, campaign.holdout_bp) == Arm::Ghost {
-            if !ask.dry && seen.ghost(campaign.id) {
-                answer.ghosts.push(Ghost { campaign, variant: shown.creative.variant, product: shown.creative.product, person, global });
-            }
-            return Err((NoFill::HeldOut, global));
+    if let (Some(person), (true, global)) = (ask.person, held_out(snapshot, lots, ask, campaign)) {
+        if !ask.dry && seen.ghost(campaign.id) {
+            answer.ghosts.push(Ghost { campaign, variant: shown.creative.variant, product: shown.creative.product, person, global });
         }
-    }
-    if !ask.dry {
-        if !item.meter.take(item.budget) {
-            return go_on(NoFill::BudgetSpent);
-        }
-        seen.add(campaign.id, item.id, 1);
-        seen.last = Some(shown.creative.product);
+        return Err((NoFill::HeldOut, global));
     }
     Ok(shown)
+}
+
+/// Counts what is to be shown, where it is not only asked.
+fn take(ask: &Ask<'_>, shown: &Shown<'_>, seen: &mut Seen) -> Result<(), (NoFill, bool)> {
+    if ask.dry {
+        return Ok(());
+    }
+    if !shown.item.meter.take(shown.item.budget) {
+        return Err((NoFill::BudgetSpent, false));
+    }
+    seen.add(shown.campaign.id, shown.item.id, 1);
+    seen.last = Some(shown.creative.product);
+    Ok(())
+}
+
+/// The chance that the winner had among all who could have taken this request.
+#[allow(clippy::too_many_arguments)]
+fn item_chance(
+    snapshot: &Snapshot,
+    lots: &Lots,
+    ask: &Ask<'_>,
+    candidates: &[Candidate],
+    winner: usize,
+    own_country: Option<u16>,
+    seen: &Seen,
+    on_page: &[ProductId],
+) -> f32 {
+    let won = candidates[winner];
+    let mut lottery = Lottery::default();
+    // Line items of one campaign mostly have the same banners: looked for once.
+    let mut known: SmallVec<[(u32, f64); 4]> = SmallVec::new();
+    for other in candidates.iter().enumerate().filter(|(i, c)| *i != winner && c.rank() <= won.rank()).map(|(_, c)| *c) {
+        let item = &snapshot.items[other.item as usize];
+        let campaign = &snapshot.campaigns[item.campaign as usize];
+        let free = cheap(ask, item, own_country).is_none()
+            && item.target.addresses(ask.person.map(|p| p.0))
+            && item.meter.has_room(item.budget)
+            && (item.cap_per_day == 0 || seen.of_item(campaign.id, item.id) < item.cap_per_day);
+        if !free {
+            continue;
+        }
+        let key = item.campaign << 1 | u32::from(item.chooser == Chooser::Weights);
+        let stocked = known.iter().find(|(k, _)| *k == key).map(|(_, s)| *s).unwrap_or_else(|| {
+            let open = campaign.addresses(ask.person) && other.seen() < campaign.cap_per_day && !held_out(snapshot, lots, ask, campaign).0;
+            let share = if open { stocked(snapshot, campaign, item.chooser, ask, on_page) } else { 0.0 };
+            known.push((key, share));
+            share
+        });
+        let chance = stocked * item.meter.pass();
+        if other.rank() == won.rank() {
+            lottery.beside(chance);
+        } else {
+            lottery.before(chance);
+        }
+    }
+    lottery.chance(snapshot.items[won.item as usize].meter.pass())
+}
+
+/// Whether the person is in the campaign's holdout or in that of all marketing, and whether it is the latter.
+fn held_out(snapshot: &Snapshot, lots: &Lots, ask: &Ask<'_>, campaign: &AdCampaign) -> (bool, bool) {
+    let Some(person) = ask.person else { return (false, false) };
+    let global = snapshot.people.held_out(person, snapshot.global_holdout_bp);
+    (global || lots.draw(Scope::Campaign(campaign.id), person, campaign.holdout_bp) == Arm::Ghost, global)
 }
 
 /// The reason that got furthest is the one to tell.
@@ -310,113 +389,6 @@ fn worsen(answer: &mut Answer<'_>, reason: NoFill) {
     {
         answer.shown = Err(reason);
     }
-}
-
-/// Creatives that compete, as the bandit takes them, and where they lie.
-struct Offer<'s> {
-    campaign: &'s AdCampaign,
-    sizes: &'s [(u32, u32)],
-    locales: [Option<u8>; 2],
-    variant: Option<VariantId>,
-    last: Option<ProductId>,
-    on_page: &'s [ProductId],
-    arms: SmallVec<[(u32, u32, f32); 16]>,
-    at: SmallVec<[u32; 16]>,
-    /// Something would have fitted, but the page shows it already.
-    already: bool,
-}
-
-impl Offer<'_> {
-    /// Puts in the first products of a list that have a banner here.
-    fn add(&mut self, products: impl Iterator<Item = u32>, ranked: bool) {
-        let mut turn = 0;
-        for product in products {
-            if turn == TURNS {
-                break;
-            }
-            let fit = if ranked { PLACE_FIT[turn] } else { 1.0 };
-            turn += usize::from(self.product(product, fit));
-        }
-    }
-
-    fn product(&mut self, product: u32, fit: f32) -> bool {
-        let is = |p: &ProductId| p.0 == i64::from(product);
-        let fit = if self.last.as_ref().is_some_and(is) { fit * JUST_SHOWN_FIT } else { fit };
-        for size in self.sizes {
-            let Some(found) = self.campaign.shelves.get(size).and_then(|shelf| shelf.get(&product)) else { continue };
-            // In the person's language where there is a banner in it, else in the shop's.
-            let Some(locale) = self.locales.iter().flatten().find(|l| found.iter().any(|c| c.locale == **l)) else { continue };
-            let mut any = false;
-            for banner in found {
-                if banner.locale != *locale || self.variant.is_some_and(|v| v.0 != i64::from(banner.variant)) {
-                    continue;
-                }
-                if self.on_page.iter().any(is) {
-                    self.already = true;
-                    return false;
-                }
-                any = true;
-                self.arms.push((banner.creative, banner.variant, fit));
-                self.at.push(banner.at);
-            }
-            if any {
-                return true;
-            }
-        }
-        false
-    }
-}
-
-fn choose<'a>(
-    snapshot: &'a Snapshot,
-    campaign: &'a AdCampaign,
-    item: &'a AdItem,
-    ask: &Ask<'_>,
-    seen: &Seen,
-    on_page: &[ProductId],
-    rng: &mut Rng,
-) -> Result<Shown<'a>, NoFill> {
-    let own = ask.person.and_then(|p| snapshot.people.locale(p));
-    let locale = |name: &str| campaign.locales.iter().position(|l| l == name).map(|at| at as u8);
-    let variant = match item.chooser {
-        Chooser::Weights => Some(by_weight(campaign, rng).ok_or(NoFill::NoCreative)?),
-        Chooser::Thompson => None,
-    };
-    let mut offer = Offer {
-        campaign,
-        sizes: &ask.placement.sizes,
-        locales: [own.and_then(locale), locale(&snapshot.default_locale)],
-        variant: variant.map(|(v, _)| v),
-        last: seen.last,
-        on_page,
-        arms: SmallVec::new(),
-        at: SmallVec::new(),
-        already: false,
-    };
-    let picks = ask.person.filter(|_| ask.personal).map_or(&[][..], |p| snapshot.people.picks(p));
-    offer.add(picks.iter().copied(), true);
-    let personal = !offer.arms.is_empty();
-    if !personal {
-        offer.add(campaign.popular.iter().filter_map(|p| u32::try_from(p.0).ok()), false);
-    }
-    let Some((k, chance)) = item.meter.policy.load().choose(&offer.arms, rng) else {
-        return Err(if offer.already { NoFill::AlreadyOnPage } else { NoFill::NoCreative });
-    };
-    let propensity = chance * variant.map_or(1.0, |(_, share)| share);
-    Ok(Shown { campaign, item, creative: &campaign.creatives[offer.at[k] as usize], propensity, personal })
-}
-
-/// A variant by its weight, and the chance that it had.
-fn by_weight(campaign: &AdCampaign, rng: &mut Rng) -> Option<(VariantId, f32)> {
-    let total: u64 = campaign.variants.iter().map(|(_, w)| u64::from(*w)).sum();
-    let mut at = rng.next_u64().checked_rem(total)?;
-    for (variant, weight) in &campaign.variants {
-        if at < u64::from(*weight) {
-            return Some((*variant, *weight as f32 / total as f32));
-        }
-        at -= u64::from(*weight);
-    }
-    None
 }
 
 #[cfg(test)]

@@ -111,6 +111,7 @@ impl Page {
         let personal = person.is_some_and(|p| s.people.may_personalise(p));
         let ask = Ask {
             placement: &s.placements["home"],
+            sizes: &s.placements["home"].sizes,
             person,
             subject,
             personal,
@@ -118,7 +119,7 @@ impl Page {
             now: self.now,
             hour: 12,
             dry: notes.is_some(),
-            bid_floor_micro: None,
+            auction: None,
         };
         let lots = Lots::new(&Signer::new(&[1; 32]));
         let rng = &mut self.rng;
@@ -299,4 +300,114 @@ fn looking_counts_nothing_and_says_why_each_did_not_show() {
         assert_eq!(told, [(1, Some(NoFill::BudgetSpent)), (2, None)]);
     }
     assert_eq!(s.items[1].meter.shown(), 0);
+}
+
+/// A line item that lets about this share of the requests pass.
+fn passing(share: f64) -> Arc<Meter> {
+    let meter = Meter::default();
+    meter.let_pass(share);
+    Arc::new(meter)
+}
+
+/// How often each line item won, beside the mean of the chance that it was said to have had when it did.
+fn lot(s: &Snapshot, requests: u32, viewer: Viewer<'_>) -> HashMap<i64, (f64, f64)> {
+    let mut page = Page::new();
+    let mut won: HashMap<i64, (f64, f64)> = HashMap::new();
+    for _ in 0..requests {
+        if let Ok(shown) = page.ask(s, viewer, 1).shown {
+            let entry = won.entry(shown.item.id).or_default();
+            entry.0 += 1.0;
+            entry.1 += f64::from(shown.item_chance);
+        }
+    }
+    won.into_iter().map(|(id, (n, sum))| (id, (n / f64::from(requests), sum / n))).collect()
+}
+
+#[test]
+fn the_lot_between_line_items_is_told_as_it_falls() {
+    // Throttled, free, without a banner, of two campaigns, and a house ad behind all.
+    let empty = AdCampaign { popular: vec![ProductId(77)], ..campaign(3, None, u32::MAX) };
+    let items = vec![
+        AdItem { meter: passing(0.5), ..item(0, 1) },
+        AdItem { meter: passing(0.25), ..item(1, 2) },
+        AdItem { meter: passing(0.5), ..item(1, 3) },
+        item(2, 4),
+        AdItem { tier: Tier::House, ..item(0, 5) },
+        AdItem { tier: Tier::Sponsored, meter: passing(0.1), ..item(1, 6) },
+    ];
+    let s = snapshot(vec![campaign(1, None, u32::MAX), campaign(2, None, u32::MAX), empty], items);
+    let won = lot(&s, 40_000, Viewer::Nobody);
+    let mut all: Vec<i64> = won.keys().copied().collect();
+    all.sort_unstable();
+    assert_eq!(all, [1, 2, 3, 5, 6], "whoever has no banner never wins");
+    for (id, (share, told)) in &won {
+        // Four standard deviations.
+        assert!((share - told).abs() < 4.0 * (told * (1.0 - told) / 40_000.0).sqrt(), "{id}: {share} was told as {told}");
+    }
+    let sum: f64 = won.values().map(|(_, told)| told).sum();
+    assert!((sum - 1.0).abs() < 1e-3, "somebody always shows: {sum}");
+    assert!((won[&6].1 - 0.1).abs() < 1e-3, "who goes first has no rival but the throttle");
+}
+
+#[test]
+fn a_drawn_variant_without_a_banner_stands_aside() {
+    let mut c = campaign(1, None, u32::MAX);
+    c.variants = vec![(VariantId(10), 1), (VariantId(11), 3)];
+    let items = vec![AdItem { chooser: Chooser::Weights, ..item(0, 1) }, item(0, 2)];
+    let s = snapshot(vec![c], items);
+    let won = lot(&s, 20_000, Viewer::Nobody);
+    // A quarter of its draws has a banner: 1/4 · 1/2 of the requests, and the other takes the rest.
+    let (share, told) = won[&1];
+    assert!((share - 0.125).abs() < 0.01, "{share}");
+    // Its own chance of this draw is part of the creative's propensity.
+    assert!((told - 0.5).abs() < 1e-6, "{told}");
+    assert!((won[&2].1 - 0.875).abs() < 1e-6, "{}", won[&2].1);
+}
+
+#[test]
+fn a_deal_is_no_pages_and_an_auction_asks_by_its_own_rules() {
+    use crate::adserver::auction::{Auction, Categories, Deal, Declared, Domains, Refused, TAXONOMY};
+    let declared = |deal: &str| Declared { deal: deal.into(), categories: vec!["IAB22-2".into()], ..Declared::default() };
+    let items = vec![
+        AdItem { impression_micro: 300, declared: declared("d1"), ..item(0, 1) },
+        AdItem { impression_micro: 200, declared: declared(""), ..item(0, 2) },
+    ];
+    let s = snapshot(vec![campaign(1, None, u32::MAX)], items);
+    for _ in 0..20 {
+        assert_eq!(Page::new().ask(&s, Viewer::Nobody, 1).shown.expect("shown").item.id, 2, "the deal's is not for pages");
+    }
+    let refused = |categories: &[&str]| Refused {
+        categories: Categories::of(&categories.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>()),
+        only: Categories::default(),
+        taxonomy: TAXONOMY,
+        domains: Domains::default(),
+        shop: "shop.example.com".into(),
+    };
+    let deals = [Deal { id: "d1", floor_micro: 250, advertisers: Domains::default() }];
+    let ask = |refused: &Refused, in_deals: bool, floor_micro: i64| {
+        let auction = Auction { deals: in_deals.then_some(&deals[..]), floor_micro, refused, attributes: &[] };
+        let page = Page::new();
+        let place = &s.placements["home"];
+        let ask = Ask {
+            placement: place,
+            sizes: &place.sizes,
+            person: None,
+            subject: None,
+            personal: false,
+            context: &page.context,
+            now: NOW,
+            hour: 12,
+            dry: true,
+            auction: Some(&auction),
+        };
+        let lots = Lots::new(&Signer::new(&[1; 32]));
+        let mut rng = page.rng.clone();
+        page.caps.with(None, 1, |seen| {
+            decide(&s, &lots, &ask, seen, &mut SmallVec::new(), &mut rng, None).shown.map(|shown| (shown.item.id, shown.item_chance))
+        })
+    };
+    assert_eq!(ask(&refused(&["IAB25"]), false, 200), Ok((2, 1.0)));
+    assert_eq!(ask(&refused(&["IAB25"]), true, 0), Ok((1, 1.0)));
+    assert_eq!(ask(&refused(&[]), false, 201), Err(NoFill::BelowFloor));
+    assert_eq!(ask(&refused(&["IAB22"]), false, 0), Err(NoFill::NotTargeted));
 }

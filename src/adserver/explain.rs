@@ -31,6 +31,8 @@ pub struct WouldShow {
     pub height: u32,
     pub product: ProductId,
     pub propensity: f32,
+    /// The chance of its line item before that; 0 where it was not worked out.
+    pub item_chance: f32,
     pub personal: bool,
 }
 
@@ -53,7 +55,7 @@ impl AdServer {
         let (day, hour) = self.local(now);
         let (person, subject, _) = self.viewer(&snapshot, asked);
         let personal = person.is_some_and(|p| snapshot.people.may_personalise(p));
-        let ask = Ask { placement: place, person, subject, personal, context, now, hour, dry: true, bid_floor_micro: None };
+        let ask = Ask { placement: place, sizes: &place.sizes, person, subject, personal, context, now, hour, dry: true, auction: None };
         let mut notes: Vec<Note> = Vec::new();
         let answer = self.ask(&snapshot, &ask, day, &mut SmallVec::new(), Some(&mut notes));
         let campaign = |id: CampaignId| snapshot.campaigns.iter().find(|c| c.id == id).map(|c| c.name.clone()).unwrap_or_default();
@@ -69,6 +71,7 @@ impl AdServer {
                 height: s.creative.height,
                 product: s.creative.product,
                 propensity: s.propensity,
+                item_chance: s.item_chance,
                 personal: s.personal,
             }),
             behind: place.turns.len().saturating_sub(notes.len()),

@@ -2,6 +2,7 @@
 
 use sqlx::types::Json;
 
+use super::auction::Declared;
 use super::line_items::{ItemError, ItemStatus, LineItem, NewLineItem};
 use super::targeting::Targeting;
 use crate::fault;
@@ -13,7 +14,7 @@ use crate::{campaign, on, read};
 macro_rules! columns {
     () => {
         "id, campaign_id, placement_id, name, tier, budget_kind, budget, price_kind, price_minor, starts_at, ends_at, pacing, cap_per_day, \
-         choice, targeting, status, created_at, updated_at"
+         choice, targeting, exchange, status, created_at, updated_at"
     };
 }
 
@@ -34,6 +35,7 @@ struct Row {
     cap_per_day: i64,
     choice: String,
     targeting: Json<Targeting>,
+    exchange: Json<Declared>,
     status: String,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -62,6 +64,7 @@ impl TryFrom<Row> for LineItem {
             cap_per_day: r.cap_per_day,
             choice: word(&r.choice)?,
             targeting: r.targeting.0,
+            exchange: r.exchange.0,
             status: word(&r.status)?,
             created_at: r.created_at,
             updated_at: r.updated_at,
@@ -100,15 +103,16 @@ pub async fn of_campaign(db: &Db, campaign: CampaignId, after: LineItemId, limit
 
 const INSERT: &str = concat!(
     "INSERT INTO line_item (campaign_id, placement_id, name, tier, budget_kind, budget, price_kind, price_minor, starts_at, ends_at, pacing,
-     cap_per_day, choice, targeting, status, created_at, updated_at)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'active', $15, $15) RETURNING ",
+     cap_per_day, choice, targeting, exchange, status, created_at, updated_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $16, 'active', $15, $15) RETURNING ",
     columns!()
 );
 const UPDATE: &str = concat!(
     "UPDATE line_item SET campaign_id = $1, placement_id = $2, name = $3, tier = $4, budget_kind = $5, budget = $6, price_kind = $7,
        price_minor = $8, starts_at = $9, ends_at = $10, pacing = $11, cap_per_day = $12, choice = $13, targeting = $14,
+       exchange = $16,
        updated_at = CASE WHEN updated_at >= $15 THEN updated_at + 1 ELSE $15 END
-     WHERE id = $16 RETURNING ",
+     WHERE id = $17 RETURNING ",
     columns!()
 );
 const PLACEMENT: &str = "SELECT id FROM placement WHERE key = $1";
@@ -141,7 +145,8 @@ async fn write(tx: &mut Tx, sql: &'static str, new: &NewLineItem, id: Option<Lin
             .bind(new.cap_per_day)
             .bind(new.choice.as_str())
             .bind(Json(&new.targeting))
-            .bind(now);
+            .bind(now)
+            .bind(Json(&new.exchange));
         if let Some(id) = id {
             query = query.bind(id);
         }

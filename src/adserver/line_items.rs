@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auction::Declared;
 use super::targeting::{Targeting, TargetingError};
 use crate::fault;
 use crate::platform::Fault;
@@ -92,6 +93,7 @@ pub struct LineItem {
     pub cap_per_day: i64,
     pub choice: Chooser,
     pub targeting: Targeting,
+    pub exchange: Declared,
     pub status: ItemStatus,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
@@ -160,6 +162,9 @@ pub struct NewLineItem {
     pub choice: Chooser,
     #[serde(default)]
     pub targeting: Targeting,
+    /// What exchanges are told, and a deal.
+    #[serde(default)]
+    pub exchange: Declared,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +238,10 @@ impl NewLineItem {
             return wrong("cap_per_day", fault!("item.cap", "A cap is between 0 (the campaign's) and 10,000."));
         }
         self.targeting = self.targeting.checked()?;
+        self.exchange = self.exchange.checked().map_err(|(field, detail)| ItemError::Invalid { field, detail })?;
+        if !self.exchange.deal.is_empty() && self.price_kind != PriceKind::Cpm {
+            return wrong("deal", fault!("item.deal_price", "A deal is paid per thousand impressions: choose this price."));
+        }
         Ok(self)
     }
 }
@@ -259,6 +268,8 @@ mod tests {
             (serde_json::json!({ "starts_at": "2026-02-01", "ends_at": "2026-01-01" }), "ends_at"),
             (serde_json::json!({ "cap_per_day": -1 }), "cap_per_day"),
             (serde_json::json!({ "targeting": { "hours": [77] } }), "hours"),
+            (serde_json::json!({ "exchange": { "categories": ["IAB99"] } }), "categories"),
+            (serde_json::json!({ "exchange": { "deal": "d1" } }), "deal"),
         ] {
             match with(changes.clone()) {
                 Err(ItemError::Invalid { field: f, .. }) => assert_eq!(f, field),

@@ -4,7 +4,7 @@
 //! Requests put lines into one of 16 lists (each thread mostly into its own); one task takes them out. The same task reads what all replicas
 //! have used up, so that what it has written is always in what it reads.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -78,6 +78,7 @@ impl Line {
             product: t.product,
             creative: t.creative,
             propensity: t.propensity,
+            item_chance: t.item_chance,
             cost_micro: self.cost_micro,
         }
     }
@@ -139,6 +140,14 @@ impl Log {
     }
 }
 
+/// Whether the database says no to what is written, and will say so again: a value that it does not take, or a row that is not there.
+fn refuses(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(e) = error else { return false };
+    e.is_foreign_key_violation()
+        || e.is_check_violation()
+        || e.code().is_some_and(|c| c.len() == 5 && (c.starts_with("22") || c == "23502"))
+}
+
 /// The task behind the log.
 pub struct Writer {
     platform: Platform,
@@ -198,15 +207,25 @@ impl Writer {
             lines.sort_by_key(|l| !l.metered);
             lines.retain(|l| seen.insert(l.ticket.touch));
         }
-        for chunk in lines.chunks(MOST) {
+        let mut chunks: VecDeque<&[Line]> = lines.chunks(MOST).collect();
+        while let Some(chunk) = chunks.pop_front() {
             // A database that is away for a moment must not cost impressions: try for some seconds.
             for attempt in 1..=6_u32 {
                 match self.write(chunk).await {
                     Ok(()) => break,
-                    Err(error) if attempt == 6 => {
+                    // One line that can never be written must not cost those beside it.
+                    Err(error) if chunk.len() > 1 && refuses(&error) => {
+                        tracing::warn!(%error, lines = chunk.len(), "an impression is refused by the database; looking for it");
+                        let (one, other) = chunk.split_at(chunk.len() / 2);
+                        chunks.push_front(other);
+                        chunks.push_front(one);
+                        break;
+                    }
+                    Err(error) if attempt == 6 || refuses(&error) => {
                         metrics::counter!("marquee_impressions_dropped_total").increment(chunk.len() as u64);
                         tracing::error!(%error, lost = chunk.len(), "impressions could not be written");
                         self.settle(chunk, |_| false);
+                        break;
                     }
                     Err(error) => {
                         tracing::warn!(%error, "impressions wait for the database");

@@ -5,6 +5,7 @@ use actix_web::web::{self, Data, Json, Path, Query, ServiceConfig};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 
+use super::auction::Declared;
 use super::line_items::{BudgetKind, Chooser, ItemStatus, LineItem, NewLineItem, Pacing, PriceKind, Tier};
 use super::placements::{NewPlacement, Placement};
 use super::service::AdServer;
@@ -35,6 +36,7 @@ pub fn routes(config: &mut ServiceConfig) {
         LineItem,
         NewLineItem,
         Targeting,
+        Declared,
         Tier,
         BudgetKind,
         PriceKind,

@@ -116,6 +116,10 @@ impl Meter {
     pub fn passes(&self, word: u32) -> bool {
         word <= self.pass.load(Ordering::Relaxed)
     }
+    #[cfg(test)]
+    pub fn let_pass(&self, share: f64) {
+        self.pass.store((share * f64::from(u32::MAX)) as u32, Ordering::Relaxed);
+    }
     /// The pass-through rate, 0 to 1.
     pub fn pass(&self) -> f64 {
         f64::from(self.pass.load(Ordering::Relaxed)) / f64::from(u32::MAX)

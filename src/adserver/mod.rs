@@ -4,6 +4,7 @@
 //! shown is written behind.
 
 mod api;
+mod auction;
 pub mod bandit;
 mod caps;
 mod decide;
@@ -13,8 +14,10 @@ mod learn;
 mod line_items;
 mod load;
 mod log;
+mod lottery;
 mod manage;
 mod meter;
+mod offer;
 pub mod openrtb;
 mod outcomes;
 mod pacing;
@@ -38,6 +41,7 @@ use crate::job;
 use crate::platform::queue::JobSpec;
 
 pub use api::openapi;
+pub use auction::Declared;
 pub use caps::{Caps, Subject};
 pub use decide::{Answer, Ghost, NoFill, Note, Shown, Viewer, decide};
 pub use explain::{Asked, Explained, WouldShow};

@@ -20,6 +20,8 @@ use crate::platform::http::{ApiError, ApiResult, Problem};
 const MOST: usize = 48;
 const DEFAULT: usize = 8;
 const MAX_SEARCH_CHARS: usize = 200;
+/// Words of a search that are looked for.
+const MAX_SEARCH_WORDS: usize = 8;
 const MAX_EXCLUDED: usize = 100;
 
 pub fn routes(config: &mut ServiceConfig) {
@@ -45,7 +47,7 @@ pub struct RecommendationQuery {
     anonymous_id: Option<String>,
     /// From `POST /v1/person-tokens`.
     person_token: Option<String>,
-    /// A search: only products whose title, brand or category has all of its words.
+    /// A search: only products whose title, brand or category has all of its words (the first eight).
     q: Option<String>,
     /// Only products of this category or below it.
     category: Option<String>,
@@ -108,9 +110,12 @@ async fn recommendations(req: HttpRequest, query: Query<RecommendationQuery>, se
     server.want_people();
     let snapshot = server.snapshot();
     let (person, _, _) = server.viewer(&snapshot, asked);
-    let picks = person.filter(|p| snapshot.people.may_personalise(*p)).map_or(&[][..], |p| snapshot.people.picks(p));
-    let chosen = choose(&snapshot, picks, &query, n);
-    match query.format.as_deref() {
+    let picks = person.filter(|p| snapshot.people.may_personalise(*p)).map_or(&[][..], |p| snapshot.people.picks(p)).to_vec();
+    let query = query.into_inner();
+    let format = query.format.clone();
+    // A search looks through the whole catalogue: not on the thread that decides about banners meanwhile.
+    let chosen = web::block(move || choose(&snapshot, &picks, &query, n)).await.map_err(ApiError::internal)?;
+    match format.as_deref() {
         None | Some("json") => {
             let response = HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Recommendations { products: chosen });
             Ok(open_to_pages(response))
@@ -127,7 +132,8 @@ async fn recommendations(req: HttpRequest, query: Query<RecommendationQuery>, se
 }
 
 fn choose(snapshot: &Snapshot, picks: &[u32], query: &RecommendationQuery, n: usize) -> Vec<Recommended> {
-    let words: Vec<String> = query.q.as_deref().map(fold).unwrap_or_default().split_whitespace().map(ToOwned::to_owned).collect();
+    let words: Vec<String> =
+        query.q.as_deref().map(fold).unwrap_or_default().split_whitespace().take(MAX_SEARCH_WORDS).map(ToOwned::to_owned).collect();
     let category = query.category.as_deref().map(str::trim).filter(|c| !c.is_empty());
     let excluded: HashSet<&str> = query.exclude.as_deref().unwrap_or_default().split(',').map(str::trim).take(MAX_EXCLUDED).collect();
     let fits = |p: &AdProduct| {

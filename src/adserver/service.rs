@@ -21,10 +21,9 @@ use super::render;
 use super::snapshot::{AdPlacement, Snapshot};
 use super::tally;
 use super::targeting::Context;
-use super::ticket::{self, Ticket};
+use super::ticket::{self, Seals, Ticket};
 use crate::platform::clock::MINUTE_US;
 use crate::platform::ids::{PersonId, ProductId, TouchId};
-use crate::platform::token::Sealer;
 use crate::platform::{Platform, Timestamp};
 use crate::touches::holdout::Lots;
 
@@ -47,7 +46,7 @@ pub struct Shared {
     pub meters: Mutex<Meters>,
     pub recent: Mutex<Recent>,
     pub log: Log,
-    sealer: Sealer,
+    seals: Seals,
     lots: Lots,
     /// The shop's day and hour of a quarter of an hour: see [`AdServer::local`].
     local: AtomicU64,
@@ -143,7 +142,7 @@ impl AdServer {
             meters: Mutex::default(),
             recent: Mutex::default(),
             log: Log::default(),
-            sealer: ticket::sealer(&platform.signer),
+            seals: Seals::new(&platform.signer),
             lots: Lots::new(&platform.signer),
             local: AtomicU64::new(u64::MAX),
             billed: Mutex::default(),
@@ -379,7 +378,8 @@ impl AdServer {
         let mut on_page: SmallVec<[ProductId; 4]> = SmallVec::from_slice(exclude);
         let mut token = Vec::with_capacity(176);
         for place in places {
-            let ask = Ask { placement: place, person, subject, personal, context, now, hour, dry: false, bid_floor_micro: None };
+            let ask =
+                Ask { placement: place, sizes: &place.sizes, person, subject, personal, context, now, hour, dry: false, auction: None };
             let answer = self.ask(&snapshot, &ask, day, &mut on_page, None);
             for ghost in &answer.ghosts {
                 self.record_ghost(&snapshot, place, ghost, day, now);
@@ -394,12 +394,21 @@ impl AdServer {
                     COUNTERS.filled.increment(1);
                     let ticket = ticket_of(&shown, place, person, now, false);
                     token.clear();
-                    ticket.sign_into(&self.shared.sealer, &mut token);
+                    ticket.sign_into(&self.shared.seals, &mut token);
                     self.record(&snapshot, &shown, ticket, anonymous, subject, now);
                     write(place, Ok(&Served { shown, ticket, token: &token }));
                 }
             }
         }
+        true
+    }
+
+    /// Answers without deciding. False where a placement is not there.
+    pub fn refuse(&self, keys: &[&str], reason: NoFill, mut write: impl FnMut(&AdPlacement, Result<&Served<'_>, NoFill>)) -> bool {
+        let snapshot = self.shared.snapshot.load();
+        let places: Option<SmallVec<[&AdPlacement; 8]>> = keys.iter().map(|key| snapshot.placements.get(*key)).collect();
+        let Some(places) = places else { return false };
+        places.into_iter().for_each(|place| write(place, Err(reason)));
         true
     }
 
@@ -459,6 +468,7 @@ impl AdServer {
             placement: place.id,
             person: Some(ghost.person),
             propensity: 0.0,
+            item_chance: 0.0,
             click_micro: 0,
             bid: false,
         };
@@ -504,8 +514,8 @@ impl AdServer {
         self.flush().await;
     }
 
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.shared.sealer
+    pub(super) fn seals(&self) -> &Seals {
+        &self.shared.seals
     }
 }
 
@@ -521,6 +531,7 @@ pub(super) fn ticket_of(shown: &Shown<'_>, place: &AdPlacement, person: Option<P
         placement: place.id,
         person,
         propensity: shown.propensity,
+        item_chance: shown.item_chance,
         click_micro: shown.item.click_micro,
         bid,
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::auction::Declared;
 use super::line_items::{Chooser, LineItem, Tier};
 use super::meter::{Budget, Meter};
 use super::pacing::{Flight, Forecast};
@@ -58,6 +59,7 @@ pub struct AdItem {
     pub starts_at: Option<Timestamp>,
     pub ends_at: Option<Timestamp>,
     pub target: Target,
+    pub declared: Declared,
     /// 0: the campaign's.
     pub cap_per_day: u32,
     pub budget: Budget,
@@ -80,6 +82,7 @@ impl AdItem {
             starts_at: None,
             ends_at: None,
             target: Target::default(),
+            declared: Declared::default(),
             cap_per_day: 0,
             budget: Budget::Unlimited,
             flight: None,
@@ -98,6 +101,7 @@ impl AdItem {
             starts_at: item.starts_at,
             ends_at: item.ends_at,
             target,
+            declared: item.exchange.clone(),
             cap_per_day: u32::try_from(item.cap_per_day).unwrap_or(0),
             budget: Budget::of(item),
             flight: super::meter::flight(item),

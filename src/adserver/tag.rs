@@ -9,10 +9,12 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use utoipa::{IntoParams, OpenApi};
 
-use super::api::{checked, from_browser, on_its_site, says_gpc};
+use super::api::{checked, crawls, from_browser, on_its_site, says_gpc};
+use super::decide::NoFill;
 use super::person_token;
 use super::render;
-use super::service::{AdServer, AskedBy};
+use super::service::{AdServer, AskedBy, Served};
+use super::snapshot::AdPlacement;
 use super::targeting::Context;
 use crate::platform::http::{ApiError, ApiResult, Problem};
 
@@ -87,7 +89,7 @@ async fn frame(req: HttpRequest, query: Query<FrameQuery>, server: Data<AdServer
     from_browser(&req, &server.platform, &mut context);
     let config = &server.platform.config;
     let mut banner = String::new();
-    let found = server.serve(&[&query.placement], asked, &context, &[], |_, served| {
+    let write = |_: &AdPlacement, served: Result<&Served<'_>, NoFill>| {
         if let Ok(served) = served {
             let token = String::from_utf8_lossy(served.token);
             let creative = served.shown.creative;
@@ -101,7 +103,10 @@ async fn frame(req: HttpRequest, query: Query<FrameQuery>, server: Data<AdServer
             let view = config.public(&format!("/a/v/{token}"));
             banner = format!("<div data-marquee-view=\"{}\">{link}</div>", html_escape::encode_double_quoted_attribute(&view));
         }
-    });
+    };
+    let places = [query.placement.as_str()];
+    let found =
+        if crawls(&req) { server.refuse(&places, NoFill::Crawler, write) } else { server.serve(&places, asked, &context, &[], write) };
     if !found {
         return Err(ApiError::not_found("placement"));
     }

@@ -48,6 +48,8 @@ pub struct Impression {
     pub product: ProductId,
     pub creative: CreativeId,
     pub propensity: f32,
+    /// 0: unknown.
+    pub item_chance: f32,
     pub cost_micro: i64,
 }
 
@@ -166,12 +168,13 @@ pub async fn insert(tx: &mut Tx, replica: i64, impressions: &[Impression]) -> sq
         fresh.extend(on!(&mut *tx, |c| {
             let mut q = QueryBuilder::new(
                 "INSERT INTO impression (replica, seq, touch_id, at, subject, campaign_id, line_item_id, placement_id, variant_id, product_id,
-                 creative_id, propensity, cost_micro) ",
+                 creative_id, propensity, item_chance, cost_micro) ",
             );
             q.push_values(chunk, |mut row, i| {
                 row.push_bind(replica).push_bind(i.seq).push_bind(i.touch).push_bind(i.at).push_bind(i.subject).push_bind(i.campaign);
                 row.push_bind(i.item).push_bind(i.placement).push_bind(i.variant).push_bind(i.product).push_bind(i.creative);
-                row.push_bind(f64::from(i.propensity)).push_bind(i.cost_micro);
+                row.push_bind(f64::from(i.propensity)).push_bind((i.item_chance > 0.0).then(|| f64::from(i.item_chance)));
+                row.push_bind(i.cost_micro);
             });
             q.push(" ON CONFLICT DO NOTHING RETURNING touch_id");
             q.build_query_scalar::<TouchId>().persistent(false).fetch_all(&mut *c).await

@@ -53,6 +53,13 @@ impl Device {
     }
 }
 
+/// Whether a browser's name says that it is none, but reads pages for a machine. Not whoever hides it: clicks are told apart by more than this.
+pub fn is_crawler(agent: &str) -> bool {
+    // A brand of telephones is no bot.
+    let agent = agent.to_ascii_lowercase().replace("cubot", "");
+    ["bot", "crawl", "spider"].iter().any(|word| agent.contains(word))
+}
+
 /// Conditions; an empty list asks nothing, and all lists must be met. Within a list one entry is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -261,6 +268,16 @@ mod tests {
         let members: Members = [1, 64, 1_000].into_iter().collect();
         assert!(members.contains(1) && members.contains(64) && members.contains(1_000));
         assert!(!members.contains(2) && !members.contains(-1) && !members.contains(1 << 40));
+    }
+
+    #[test]
+    fn crawlers_say_so_and_some_telephones_only_sound_like_it() {
+        for agent in ["Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "Baiduspider/2.0", "SomeCrawler"] {
+            assert!(is_crawler(agent), "{agent}");
+        }
+        for agent in ["", "Mozilla/5.0 (Linux; Android 9; CUBOT P30) AppleWebKit/537.36", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0)"] {
+            assert!(!is_crawler(agent), "{agent}");
+        }
     }
 
     #[test]

@@ -9,8 +9,14 @@ use crate::platform::ids::{CampaignId, CreativeId, PersonId, PlacementId, Produc
 use crate::platform::token::{Sealer, Signer};
 use crate::touches::{Arm, NewTouch, TouchChannel, TouchState};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
+/// The person's number in the open: tokens of before.
+const OPEN: u8 = 2;
 const PURPOSE: &str = "ad";
+/// Of a bid's notices.
+const NOTICE: &str = "ad.notice";
+/// Of what hides the person's number.
+const MASK: &str = "ad.mask";
 /// Shown by an exchange: it counts from its bill on, not from the bid.
 const BID: u8 = 1;
 
@@ -31,17 +37,34 @@ pub struct Ticket {
     pub placement: PlacementId,
     /// `None` for a browser that nobody has signed in to.
     pub person: Option<PersonId>,
-    /// The chance that this creative had.
+    /// The chance that this creative had, given its line item.
     pub propensity: f32,
+    /// The chance that its line item had; only a bid's token carries it, else 0: who decided has written it down.
+    pub item_chance: f32,
     /// What a click costs, in millionths of a minor unit; of a bid what was bid for the impression.
     pub click_micro: i64,
     /// It is a bid's: shown only if the exchange says so.
     pub bid: bool,
 }
 
-/// The key that ad tokens are signed with.
-pub fn sealer(signer: &Signer) -> Sealer {
-    signer.sealer(PURPOSE)
+/// The keys that ad tokens are written with.
+#[derive(Clone, Debug)]
+pub struct Seals {
+    token: Sealer,
+    mask: Sealer,
+}
+
+impl Seals {
+    pub fn new(signer: &Signer) -> Self {
+        Self { token: signer.sealer(PURPOSE), mask: signer.sealer(MASK) }
+    }
+}
+
+/// A person's number as it stands in a token: another one in each, for a token can be read by whoever sees it.
+fn masked(number: i64, mask: [u8; 32]) -> i64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&mask[..8]);
+    number ^ (i64::from_be_bytes(first) & i64::MAX)
 }
 
 fn put(out: &mut Bytes, n: i64) {
@@ -68,37 +91,54 @@ fn take(bytes: &mut &[u8]) -> Option<i64> {
 
 impl Ticket {
     /// Appends the token.
-    pub fn sign_into(&self, sealer: &Sealer, out: &mut Vec<u8>) {
-        // 2 + 16 + 4 bytes and eight numbers of at most nine: below what a sealer takes.
+    pub fn sign_into(&self, seals: &Seals, out: &mut Vec<u8>) {
+        seals.token.sign_into(&self.bytes(seals), out);
+    }
+
+    fn bytes(&self, seals: &Seals) -> Bytes {
+        // 2 + 16 + 4 + 4 bytes and eight numbers of at most nine: below what a sealer takes.
         let mut bytes = Bytes::new();
         bytes.push(VERSION);
         bytes.push(if self.bid { BID } else { 0 });
         bytes.extend_from_slice(self.touch.0.as_bytes());
         bytes.extend_from_slice(&self.propensity.to_be_bytes());
-        let person = self.person.map_or(0, |p| p.0);
+        let person = self.person.map_or(0, |p| masked(p.0, seals.mask.digest(self.touch.0.as_bytes())));
         for n in [self.campaign.0, self.item, self.variant.0, self.product.0, self.creative.0, self.placement.0, person, self.click_micro] {
             put(&mut bytes, n);
         }
-        sealer.sign_into(&bytes, out);
+        if self.bid {
+            bytes.extend_from_slice(&self.item_chance.to_be_bytes());
+        }
+        bytes
     }
     pub fn sign(&self, signer: &Signer) -> String {
-        let mut out = Vec::new();
-        self.sign_into(&sealer(signer), &mut out);
-        String::from_utf8(out).unwrap_or_default()
+        signer.sign(PURPOSE, &self.bytes(&Seals::new(signer)))
+    }
+    /// The token of a bid's notices: another than that of its click, which stands in the page.
+    pub fn sign_notice(&self, signer: &Signer) -> String {
+        signer.sign(NOTICE, &self.bytes(&Seals::new(signer)))
     }
 
     /// `None` for anything forged, cut, of another kind or another version.
     pub fn open(signer: &Signer, token: &str) -> Option<Self> {
-        let bytes = signer.open(PURPOSE, token)?;
+        Self::read(signer, &signer.open(PURPOSE, token)?)
+    }
+    pub fn open_notice(signer: &Signer, token: &str) -> Option<Self> {
+        Self::read(signer, &signer.open(NOTICE, token)?)
+    }
+
+    fn read(signer: &Signer, bytes: &[u8]) -> Option<Self> {
         let (head, mut rest) = bytes.split_at_checked(22)?;
-        if head[0] != VERSION {
+        if head[0] != VERSION && head[0] != OPEN {
             return None;
         }
+        let masks = head[0] == VERSION;
         let propensity = f32::from_be_bytes(head[18..22].try_into().ok()?);
         let mut next = || take(&mut rest);
-        Some(Self {
+        let mut ticket = Self {
             touch: TouchId(Uuid::from_slice(&head[2..18]).ok()?),
             propensity,
+            item_chance: 0.0,
             bid: head[1] & BID != 0,
             campaign: CampaignId(next()?),
             item: next()?,
@@ -108,7 +148,14 @@ impl Ticket {
             placement: PlacementId(next()?),
             person: Some(PersonId(next()?)).filter(|p| p.0 != 0),
             click_micro: next()?,
-        })
+        };
+        if masks {
+            ticket.person = ticket.person.map(|p| PersonId(masked(p.0, signer.digest(MASK, ticket.touch.0.as_bytes()))));
+        }
+        if let Ok(chance) = <[u8; 4]>::try_from(rest) {
+            ticket.item_chance = f32::from_be_bytes(chance);
+        }
+        Some(ticket)
     }
 
     /// When the banner was served.
@@ -181,6 +228,7 @@ mod tests {
             placement: PlacementId(1),
             person: None,
             propensity: 0.25,
+            item_chance: 0.0,
             click_micro: 0,
             bid: false,
         }
@@ -197,6 +245,17 @@ mod tests {
         assert_eq!(Ticket::open(&signer, &token[1..]), None);
         assert_eq!(Ticket::open(&signer, &signer.sign("touch.click", b"x")), None);
         assert_eq!(Ticket::open(&signer, &signer.sign(PURPOSE, b"x")), None);
+        let person = Ticket { person: Some(PersonId(77)), ..ticket };
+        let again = Ticket { touch: new_touch(AT), ..person };
+        let payload = |t: Ticket| t.bytes(&Seals::new(&signer))[22..].to_vec();
+        assert_ne!(payload(person), payload(again), "nobody recognises the person by two tokens");
+        assert_eq!(Ticket::open(&signer, &person.sign(&signer)), Some(person));
+        assert_eq!(Ticket::open(&signer, &person.sign_notice(&signer)), None, "who may bill may not click, nor the other way round");
+        assert_eq!(Ticket::open_notice(&signer, &person.sign(&signer)), None);
+        assert_eq!(Ticket::open_notice(&signer, &person.sign_notice(&signer)), Some(person));
+        let mut before = Ticket { person: None, ..ticket }.bytes(&Seals::new(&signer));
+        before[0] = OPEN;
+        assert_eq!(Ticket::open(&signer, &signer.sign(PURPOSE, &before)), Some(ticket), "a token of before");
         let most = Ticket {
             campaign: CampaignId(i64::MAX),
             item: i64::MAX,
@@ -207,6 +266,7 @@ mod tests {
             person: Some(PersonId(i64::MAX)),
             click_micro: i64::MAX,
             bid: true,
+            item_chance: 0.125,
             ..ticket
         };
         assert_eq!(Ticket::open(&signer, &most.sign(&signer)), Some(most));

@@ -169,6 +169,9 @@ both_engines!(every_impression_is_written_with_its_chance_and_counted_once, |sho
     assert_eq!(chances.len(), 12);
     assert!(chances.iter().all(|p| *p > 0.0 && *p <= 1.0), "{chances:?}");
     assert!(chances.iter().any(|p| *p < 0.9), "three products compete: {chances:?}");
+    const LOTS: &str = "SELECT item_chance FROM v_ad_impression";
+    let lots = read!(shop.platform.db, |c| sqlx::query_scalar::<_, Option<f64>>(LOTS).fetch_all(c).await).expect("read");
+    assert_eq!(lots, vec![Some(1.0); 12], "the campaign had no rival");
     for (click, view) in &urls[..2] {
         let calls = (0..8).flat_map(|_| [click, view]).map(|url| server.client.get(url).header("user-agent", BROWSER).send());
         for answer in futures::future::join_all(calls).await {
@@ -464,4 +467,185 @@ both_engines!(recommendations_for_the_shops_own_pages, |shop| {
     for (query, status) in [("n=0", 422), ("n=99", 422), ("format=xml", 422), ("surprise=1", 400)] {
         assert_eq!(get(query, None).await.0, status, "{query}");
     }
+});
+
+both_engines!(one_line_that_the_database_refuses_costs_no_other, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (key, _) = running_campaign(&shop, &server, 0).await;
+    for odd in ["%00", "a%00b", "%1b%5b31m", "%c2%85"] {
+        let query = format!("/v1/creatives?placement=home&anonymous_id={odd}");
+        let answer = server.client.get(server.at(&query)).bearer_auth(&key).send().await.expect("answer");
+        assert_eq!(answer.status(), 422, "{odd}");
+    }
+    for field in ["anonymous_id", "person"] {
+        let (status, answer) = decide(&server, Some(&key), &json!({ "placements": ["home"], field: "a\u{0}b" })).await;
+        assert_eq!((status, &answer["field"]), (422, &json!(field)), "{answer}");
+    }
+    // Ids that are odd and no harm.
+    for fine in ["\u{202e}niko", "😀", "ﷺ", "' OR 1=1 --", "<script>", "\u{feff}", "a/../b", "%s%n"] {
+        let (status, answer) = decide(&server, None, &json!({ "placements": ["home"], "anonymous_id": fine })).await;
+        assert_eq!((status, &answer["decisions"][0]["filled"]), (200, &json!(true)), "{fine}");
+    }
+    // Somebody whose row is gone meanwhile (as after a merge by hand): the banners of all others are written.
+    server.services.ads.flush().await;
+    let snapshot = server.services.ads.snapshot();
+    let mut people = (*snapshot.people).clone();
+    people.update(
+        vec![marquee::adserver::AdPerson {
+            id: marquee::platform::ids::PersonId(9_999),
+            external_id: Some("ghost".into()),
+            locale: "en".into(),
+            personal: false,
+            country: None,
+            lot: 5_000,
+            picks: Vec::new(),
+        }],
+        &[],
+    );
+    server.services.ads.put(marquee::adserver::Snapshot { people: people.into(), ..(*snapshot).clone() });
+    let ids = ["person=ghost", "anonymous_id=n1", "anonymous_id=n2", "anonymous_id=n3", "anonymous_id=n4", "anonymous_id=n5"];
+    for id in ids {
+        assert_eq!(ask(&server, &key, &format!("placement=home&{id}")).await["filled"], true, "{id}");
+    }
+    server.services.ads.flush().await;
+    const WRITTEN: &str = "SELECT COUNT(*) FROM impression i JOIN touch t ON t.id = i.touch_id WHERE t.anonymous_id LIKE 'n_'";
+    assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(WRITTEN).fetch_one(c).await).expect("count"), 5);
+    const OTHER: &str = "SELECT COUNT(*) FROM touch WHERE person_id = 9999";
+    assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(OTHER).fetch_one(c).await).expect("count"), 0);
+});
+
+both_engines!(hot_answers_have_an_id_and_are_for_the_page_to_read, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (key, _) = running_campaign(&shop, &server, 0).await;
+    let bid = json!({ "id": "r", "imp": [{ "id": "1", "banner": { "w": 1, "h": 1 } }], "site": {} });
+    for (path, body, status) in [
+        ("/v1/creatives?placement=home", None, 200),
+        ("/v1/creatives?placement=nowhere", None, 404),
+        ("/v1/decisions", Some(json!({ "placements": ["home"] })), 200),
+        ("/v1/decisions", Some(json!({ "placements": 7 })), 400),
+        ("/v1/decisions", None, 405),
+        ("/openrtb2/bid", Some(bid), 204),
+        ("/openrtb2/bid", Some(json!([])), 400),
+    ] {
+        let send = |id: Option<&str>| {
+            let request = match &body {
+                Some(body) => server.client.post(server.at(path)).json(body),
+                None => server.client.get(server.at(path)),
+            };
+            let request = request.bearer_auth(&key);
+            id.map_or(request.try_clone().expect("a request"), |id| request.header("x-request-id", id)).send()
+        };
+        let id = async |given: Option<&str>| {
+            let answer = send(given).await.expect("answer");
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            if path == "/v1/decisions" {
+                let open = if status == 405 { None } else { Some("*") };
+                assert_eq!(answer.headers().get("access-control-allow-origin").and_then(|v| v.to_str().ok()), open, "{status}");
+            }
+            answer.headers()["x-request-id"].to_str().expect("text").to_owned()
+        };
+        assert_eq!(id(Some("mine-7")).await, "mine-7", "{path}");
+        let (one, two) = (id(None).await, id(Some("not this: <b>")).await);
+        assert!(one.len() == 32 && two.len() == 32 && one != two, "{one} {two}");
+    }
+});
+
+both_engines!(hostile_questions_are_answered_in_words, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (key, _) = running_campaign(&shop, &server, 0).await;
+    let raw = async |body: Vec<u8>, headers: &[(&str, &str)]| {
+        let mut request = server.client.post(server.at("/v1/decisions")).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.expect("answer");
+        let (status, kind) = (answer.status().as_u16(), answer.headers()["content-type"].to_str().expect("text").to_owned());
+        assert_eq!(kind, if status == 200 { "application/json" } else { "application/problem+json" }, "{status}");
+        status
+    };
+    for (body, status) in [
+        (b"".to_vec(), 400),
+        (b"\xff\xfe{}".to_vec(), 400),
+        (b"{\"placements\":[\"home\"]".to_vec(), 400),
+        (b"{\"placements\":[\"home\"],\"placements\":[\"home\"]}".to_vec(), 400),
+        (b"{\"placements\":{\"0\":\"home\"}}".to_vec(), 400),
+        (b"{\"placements\":[null]}".to_vec(), 400),
+        (b"{\"placements\":[\"home\"],\"exclude\":[\"prd_99999999999999999999\"]}".to_vec(), 400),
+        (b"{\"placements\":[\"home\"],\"context\":{\"device\":\"toaster\"}}".to_vec(), 400),
+        (b"{\"placements\":[\"home\"],\"gpc\":\"yes\"}".to_vec(), 400),
+        (b"{\"placements\":[\"\\ud800\"]}".to_vec(), 400),
+        ([b"{\"placements\":".to_vec(), b"[".repeat(8_000)].concat(), 400),
+        (b"{\"placements\":[\"HOME\"]}".to_vec(), 404),
+        (b"{\"placements\":[\"\\u0000\"]}".to_vec(), 404),
+        (b"{\"placements\":[\"home\"],\"person_token\":\"\"}".to_vec(), 200),
+        (format!("{{\"placements\":[\"home\"],\"person_token\":\"{}\"}}", "A".repeat(15_000)).into_bytes(), 200),
+        (format!("{{\"placements\":[\"home\"],\"context\":{{\"keywords\":[\"{}\"]}}}}", "k".repeat(15_000)).into_bytes(), 200),
+    ] {
+        assert_eq!(raw(body.clone(), &[]).await, status, "{}", String::from_utf8_lossy(&body[..body.len().min(80)]));
+    }
+    // A small body that becomes a large one.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut gzip, &vec![b' '; 4 << 20]).expect("gzip");
+    assert_eq!(raw(gzip.finish().expect("gzip"), &[("content-encoding", "gzip")]).await, 413);
+    // A page on a port of its site is on its site.
+    let manage = server.key(&[Scope::Manage]).await;
+    let place = json!({ "key": "home", "name": "Home", "width": 300, "height": 250, "site": "shop.example.com" });
+    server.client.post(server.at("/v1/placements")).bearer_auth(&manage).json(&place).send().await.expect("answer");
+    for (origin, status) in [
+        ("https://shop.example.com:8443", 200),
+        ("https://shop.example.com@evil.test", 403),
+        ("https://evil.test:shop.example.com", 403),
+        ("https://evil.test?shop.example.com", 403),
+        ("null", 403),
+    ] {
+        let body = b"{\"placements\":[\"home\"]}".to_vec();
+        assert_eq!(raw(body, &[("origin", origin)]).await, status, "{origin}");
+    }
+    // Queries.
+    for (query, status) in [
+        ("placement=home&person=%ff%fe", 200),
+        ("placement=home&anonymous_id=%F0%9F%98%80", 200),
+        ("placement=home&keywords=%00,%0a,,,,", 200),
+        ("placement=home&country=%E2%82%AC", 422),
+        ("placement=home&device=", 200),
+        ("placement=home&placement=nowhere", 404),
+        ("placement=%2e%2e%2f", 404),
+        ("&&&placement=home&", 200),
+        ("=&placement=home", 400),
+    ] {
+        let answer = server.client.get(server.at(&format!("/v1/creatives?{query}"))).bearer_auth(&key).send().await.expect("answer");
+        assert_eq!(answer.status().as_u16(), status, "{query}");
+    }
+    for path in
+        ["/ads/frame?placement=%3Cscript%3E", "/ads/frame?placement=home&anonymous_id=%00", "/v1/recommendations?n=99999999999999999999"]
+    {
+        let answer = server.client.get(server.at(path)).header("origin", "https://shop.example.com").send().await.expect("answer");
+        assert!(answer.status().is_client_error(), "{path}: {}", answer.status());
+        assert!(!answer.text().await.expect("text").contains("<script>"), "{path}");
+    }
+});
+
+both_engines!(crawlers_use_up_nothing_at_the_open_doors, |shop| {
+    let server = TestServer::start(&shop).await;
+    let (key, _) = running_campaign(&shop, &server, 0).await;
+    let googlebot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)";
+    let body = json!({ "placements": ["home"] }).to_string();
+    let asked = async |agent: &str, key: Option<&str>| {
+        let mut request = server.client.post(server.at("/v1/decisions")).header("user-agent", agent).body(body.clone());
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        request.send().await.expect("answer").json::<Value>().await.expect("JSON")["decisions"][0].clone()
+    };
+    assert_eq!(asked(googlebot, None).await, json!({ "placement": "home", "filled": false, "reason": "crawler" }));
+    assert_eq!(asked(BROWSER, None).await["filled"], true);
+    assert_eq!(asked(googlebot, Some(&key)).await["filled"], true, "a server's own name says nothing of its visitors");
+    let frame = async |agent: &str| {
+        let answer = server.client.get(server.at("/ads/frame?placement=home")).header("user-agent", agent).send().await.expect("answer");
+        answer.text().await.expect("text")
+    };
+    assert!(!frame(googlebot).await.contains("<img") && frame(BROWSER).await.contains("<img"));
+    server.services.ads.flush().await;
+    const SHOWN: &str = "SELECT COUNT(*) FROM impression";
+    assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(SHOWN).fetch_one(c).await).expect("count"), 3);
 });

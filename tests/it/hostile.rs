@@ -404,6 +404,7 @@ both_engines!(no_token_can_be_made_up, |shop| {
         item: 0,
         person: None,
         propensity: 0.5,
+        item_chance: 0.0,
         click_micro: 0,
         bid: false,
     };

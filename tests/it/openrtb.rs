@@ -224,3 +224,154 @@ both_engines!(without_consent_nobody_is_recognised, |shop| {
         assert!(status == 200 && answer["seatbid"].is_array(), "{signal}: only the page decides: {status} {answer}");
     }
 });
+
+/// A line item that pays €3 a thousand and goes first, with what it tells exchanges.
+async fn telling(exchange: &Exchange<'_>, told: Value) -> String {
+    let item = json!({ "campaign": "cmp_1", "placement": "home", "name": "Told", "tier": "sponsored", "price_kind": "cpm", "price_minor": 300,
+                       "exchange": told });
+    exchange.post("/v1/line-items", &item).await["id"].as_str().expect("id").to_owned()
+}
+
+both_engines!(refused_categories_advertisers_and_attributes_get_no_bid, |shop| {
+    let server = TestServer::start(&shop).await;
+    let exchange = exchange(&shop, &server).await;
+    // The other line item has declared nothing: where categories are refused only the one that has may bid.
+    let told = json!({ "categories": ["iab22-2"], "domain": "Brand.example.org", "attributes": [9] });
+    telling(&exchange, told).await;
+    let price = async |request: Value| {
+        let (status, answer) = exchange.ask(&request).await;
+        if status == 204 { Value::Null } else { answer["seatbid"][0]["bid"][0]["price"].clone() }
+    };
+    let (_, answer) = exchange.ask(&with(json!({ "bcat": ["IAB25", "IAB7-39", "BSW1"] }))).await;
+    let bid = &answer["seatbid"][0]["bid"][0];
+    assert_eq!((&bid["price"], &bid["cat"], &bid["cattax"]), (&json!(3.0), &json!(["IAB22-2"]), &json!(1)), "{answer}");
+    assert_eq!((&bid["adomain"], &bid["attr"]), (&json!(["brand.example.org"]), &json!([9])));
+    assert!(bid.get("dealid").is_none());
+    for (why, request, wanted) in [
+        ("its category", with(json!({ "bcat": ["IAB22"] })), Value::Null),
+        ("just its category", with(json!({ "bcat": ["IAB22-2"] })), Value::Null),
+        ("the one beside it", with(json!({ "bcat": ["IAB22-1"] })), json!(3.0)),
+        ("another taxonomy", with(json!({ "bcat": ["IAB25"], "cattax": 7 })), Value::Null),
+        ("listed", with(json!({ "acat": ["IAB22"] })), json!(3.0)),
+        ("not listed", with(json!({ "acat": ["IAB1"] })), Value::Null),
+        ("its advertiser: the other bids", with(json!({ "badv": ["example.org"] })), json!(2.5)),
+        ("its attribute: the other bids", imp(json!({ "banner": { "w": 300, "h": 250, "battr": [13, 9] } })), json!(2.5)),
+        ("any static picture", imp(json!({ "banner": { "w": 300, "h": 250, "battr": [21] } })), Value::Null),
+    ] {
+        assert_eq!(price(request).await, wanted, "{why}");
+    }
+    // What a hostile exchange may name: thousands of each.
+    let many: Vec<String> = (0..4_000).map(|n| format!("IAB{}-{n}", n % 21 + 1)).collect();
+    let domains: Vec<String> = (0..3_000).map(|n| format!("x{n}.test")).collect();
+    assert_eq!(price(with(json!({ "bcat": many, "badv": domains }))).await, json!(3.0));
+});
+
+both_engines!(deals_are_bid_for_by_their_own_line_items, |shop| {
+    let server = TestServer::start(&shop).await;
+    let exchange = exchange(&shop, &server).await;
+    telling(&exchange, json!({ "deal": "deal-7" })).await;
+    let pmp = |private: i64, deals: Value| imp(json!({ "pmp": { "private_auction": private, "deals": deals } }));
+    let bid = async |request: &Value| {
+        let (status, answer) = exchange.ask(request).await;
+        if status == 204 {
+            return (Value::Null, Value::Null);
+        }
+        let bid = &answer["seatbid"][0]["bid"][0];
+        (bid["price"].clone(), bid["dealid"].clone())
+    };
+    let (deal, open, none) = ((json!(3.0), json!("deal-7")), (json!(2.5), Value::Null), (Value::Null, Value::Null));
+    assert_eq!(bid(&request()).await, open, "without the deal it stays away");
+    let ours = json!({ "id": "deal-7", "bidfloor": 2.9, "bidfloorcur": "EUR" });
+    assert_eq!(bid(&pmp(0, json!([{ "id": "other" }, ours]))).await, deal, "a deal goes before the open auction");
+    assert_eq!(bid(&pmp(1, json!([ours]))).await, deal);
+    assert_eq!(bid(&pmp(1, json!([{ "id": "other" }]))).await, none, "a private auction");
+    assert_eq!(bid(&pmp(1, json!([{ "id": "deal-7", "bidfloor": 3.1, "bidfloorcur": "EUR" }]))).await, none, "its floor");
+    assert_eq!(
+        bid(&pmp(0, json!([{ "id": "deal-7", "bidfloor": 3.1, "bidfloorcur": "EUR" }]))).await,
+        open,
+        "its floor, but an open auction"
+    );
+    assert_eq!(bid(&pmp(1, json!([{ "id": "deal-7", "bidfloor": 0.1 }]))).await, none, "a floor in other money");
+    assert_eq!(bid(&pmp(1, json!([{ "id": "deal-7", "wseat": ["somebody"] }]))).await, none, "another seat");
+    assert_eq!(
+        bid(&pmp(1, json!([{ "id": "deal-7", "wseat": ["marquee"], "wadomain": ["elsewhere.test"] }]))).await,
+        none,
+        "another advertiser"
+    );
+    assert_eq!(bid(&pmp(1, json!([{ "id": "deal-7", "wadomain": ["127.0.0.1"] }]))).await, deal);
+    // The imp's own floor is the open auction's.
+    let mut request = pmp(0, json!([ours]));
+    request["imp"][0]["bidfloor"] = json!(99.0);
+    assert_eq!(bid(&request).await, deal);
+    let (status, answer) = exchange.ask(&pmp(1, json!([{ "id": "deal-7", "bidfloor": -1.0 }]))).await;
+    assert_eq!((status, &answer["nbr"]), (200, &json!(2)));
+    // On a page of one's own it never shows.
+    for n in 0..12 {
+        let page = format!("/v1/creatives?placement=home&anonymous_id=b{n}");
+        let shown = server.client.get(server.at(&page)).bearer_auth(&exchange.key).send().await.expect("answer");
+        assert_ne!(shown.json::<Value>().await.expect("JSON")["line_item_id"], "lin_2");
+    }
+    let free = json!({ "campaign": "cmp_1", "placement": "home", "name": "Free", "exchange": { "deal": "d" } });
+    let refused = server.client.post(server.at("/v1/line-items")).bearer_auth(&exchange.manage).json(&free).send().await.expect("answer");
+    assert_eq!(refused.status(), 422);
+    assert_eq!(refused.json::<Value>().await.expect("JSON")["field"], "deal");
+});
+
+both_engines!(only_the_exchange_bills_and_only_while_the_bid_stands, |shop| {
+    let server = TestServer::start(&shop).await;
+    let exchange = exchange(&shop, &server).await;
+    let bid = exchange.ask(&request()).await.1["seatbid"][0]["bid"][0].clone();
+    let token = |name: &str, between: [&str; 2]| {
+        let text = bid[name].as_str().expect("text");
+        let from = text.find(between[0]).expect("there") + between[0].len();
+        text[from..from + text[from..].find(between[1]).expect("ends")].to_owned()
+    };
+    // The click's token stands in the banner, for everybody to see: it bills nothing, nor does a notice's token click.
+    let (click, notice) = (token("adm", ["/a/c/", "\""]), token("burl", ["/bill/", "?"]));
+    let status = async |path: String| server.client.get(server.at(&path)).send().await.expect("answer").status().as_u16();
+    assert_eq!(status(format!("/openrtb2/bill/{click}?price=0")).await, 404);
+    assert_eq!(status(format!("/openrtb2/win/{click}")).await, 404);
+    assert_eq!(status(format!("/a/c/{notice}")).await, 404);
+    assert_eq!(status(format!("/openrtb2/bill/{notice}%00?price=0")).await, 404);
+    shop.platform.clock.advance_to(shop.platform.now().plus_secs(901));
+    assert_eq!(status(format!("/openrtb2/bill/{notice}?price=1")).await, 410, "it was bid a quarter of an hour ago");
+    server.services.ads.flush().await;
+    const SHOWN: &str = "SELECT COUNT(*) FROM impression";
+    assert_eq!(read!(shop.platform.db, |c| sqlx::query_scalar::<_, i64>(SHOWN).fetch_one(c).await).expect("count"), 0);
+    let fresh = exchange.ask(&request()).await.1["seatbid"][0]["bid"][0]["burl"].as_str().expect("burl").replace("${AUCTION_PRICE}", "2");
+    assert_eq!(status(fresh[fresh.find("/openrtb2").expect("a path")..].to_owned()).await, 204);
+    const CHANCE: &str = "SELECT item_chance FROM impression";
+    let chance = read!(shop.platform.db, |c| sqlx::query_scalar::<_, Option<f64>>(CHANCE).fetch_one(c).await).expect("one");
+    assert_eq!(chance, Some(1.0), "it had no rival");
+});
+
+/// Strings of real consent platforms and of the specification, decoded by the IAB's own library (npm @iabtechlabtcf/core) and, with the same
+/// result, by PyPI iab-tcf.
+#[derive(serde::Deserialize)]
+struct Consent {
+    string: String,
+    purposes: Vec<usize>,
+    vendors: Vec<usize>,
+}
+
+#[test]
+fn real_consent_strings_are_read_as_others_read_them() {
+    use marquee::adserver::openrtb::{Signals, may_personalise};
+    let all: Vec<Consent> = serde_json::from_str(include_str!("fixtures/tcf.json")).expect("fixture");
+    let (mut yes, mut no) = (0, 0);
+    for consent in &all {
+        let personal = [1, 3, 4].iter().all(|p| consent.purposes.contains(p));
+        for vendor in 0..=1_200 {
+            let expected = personal && consent.vendors.contains(&vendor);
+            let signals = Signals { gdpr: Some(1), tcf: Some(&consent.string), ..Signals::default() };
+            assert_eq!(may_personalise(&signals, vendor), expected, "{} for {vendor}", consent.string);
+            if expected { yes += 1 } else { no += 1 }
+        }
+        // Cut anywhere, it never says yes to somebody it did not say yes to.
+        for end in (1..consent.string.len()).filter(|e| consent.string.is_char_boundary(*e)) {
+            let signals = Signals { gdpr: Some(1), tcf: Some(&consent.string[..end]), ..Signals::default() };
+            assert!(!may_personalise(&signals, 755) || (personal && consent.vendors.contains(&755)), "{end} of {}", consent.string);
+        }
+    }
+    assert!(all.len() >= 15 && yes > 1_000 && no > 10_000, "{yes} {no}");
+}

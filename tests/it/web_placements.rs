@@ -87,8 +87,16 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
             ("starts_at", "2026-01-15T12:00"),
             ("ends_at", "2026-01-20T12:00"),
             ("choice", "thompson"),
+            ("categories", "iab22-2, IAB18"),
+            ("domain", "Shop.Example.com"),
+            ("attributes", "9"),
         ]
     };
+    let mut odd = fields("Odd", "100.00");
+    odd.extend([("categories", EVIL), ("deal", "d 1")]);
+    odd.retain(|(name, value)| *name != "categories" || *value == EVIL);
+    let refused = marketer.submit("/placements/items/new", "/placements/items/new", &odd).await;
+    assert!(refused.status == 422 && escaped(&refused.text), "{}", refused.text);
     let refused = marketer.submit("/placements/items/new", "/placements/items/new", &fields(EVIL, "12,x")).await;
     assert_eq!(refused.status, 422);
     assert!(refused.text.contains("whole number above 0") && escaped(&refused.text), "{}", refused.text);
@@ -103,7 +111,17 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
     shop.platform.clock.advance_to(shop.platform.now().plus_secs(7_200));
     let page = marketer.get("/placements/items/lin_1").await;
     assert_eq!(page.status, 200, "{}", page.text);
-    for text in ["€100.00", "€2.50", "Planned", "Delivered", "<svg", "Sponsored", "Even, along the expected traffic"] {
+    for text in [
+        "€100.00",
+        "€2.50",
+        "Planned",
+        "Delivered",
+        "<svg",
+        "Sponsored",
+        "Even, along the expected traffic",
+        "IAB18, IAB22-2",
+        "shop.example.com",
+    ] {
         assert!(page.text.contains(text), "{text}: {}", page.text);
     }
     assert!(escaped(&page.text));
@@ -113,7 +131,10 @@ both_engines!(line_items_are_made_run_paused_and_archived, |shop| {
     assert!(place.text.contains("lin_1") && place.text.contains("Fill rate"), "{}", place.text);
     let edit = marketer.get("/placements/items/lin_1/edit").await;
     assert!(
-        edit.text.contains("value=\"2.50\"") && edit.text.contains("value=\"100.00\"") && edit.text.contains("2026-01-20T12:00"),
+        edit.text.contains("value=\"IAB18, IAB22-2\"")
+            && edit.text.contains("value=\"2.50\"")
+            && edit.text.contains("value=\"100.00\"")
+            && edit.text.contains("2026-01-20T12:00"),
         "{}",
         edit.text
     );

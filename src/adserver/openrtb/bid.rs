@@ -1,18 +1,22 @@
 //! What is bid, and for what.
 
+use std::cell::OnceCell;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use smallvec::SmallVec;
 
 use super::consent::may_personalise;
 use super::model::{Bid, BidRequest, BidResponse, Imp, SeatBid, country_code};
+use crate::adserver::auction::{Auction, Categories, Deal, Domains, Refused, TAXONOMY};
 use crate::adserver::decide::{Ask, NoFill, Shown};
 use crate::adserver::render;
 use crate::adserver::service::{AdServer, AskedBy, ticket_of};
 use crate::adserver::snapshot::{AdPlacement, Snapshot};
-use crate::adserver::targeting::{Context, Device, country};
+use crate::adserver::targeting::{self, Context, Device, country};
 use crate::adserver::ticket::Ticket;
 use crate::platform::Currency;
+use crate::platform::clock::SECOND_US;
 use crate::platform::ids::{PersonId, ProductId};
 
 pub const NBR_INVALID: u8 = 2;
@@ -23,6 +27,8 @@ const BANNER_TYPE: i64 = 2;
 const MTYPE_BANNER: u8 = 1;
 /// Seconds that a bid stands.
 const EXPIRES_S: u32 = 600;
+/// A bill that comes later than this is no bill of that bid: `exp`, and what a notice may take on its way.
+pub const BILLABLE_US: i64 = (EXPIRES_S as i64 + 300) * SECOND_US;
 const SEAT: &str = "marquee";
 
 /// Millionths of a minor unit per impression, from a price per thousand in major units.
@@ -48,16 +54,8 @@ pub fn charged_micro(ticket: &Ticket, price: Option<&str>, currency: Currency) -
 }
 
 fn is_crawler(agent: &str) -> bool {
-    let agent = agent.to_ascii_lowercase();
-    ["bot", "crawl", "spider", "headless", "curl/", "python"].iter().any(|word| agent.contains(word))
-}
-
-fn names_us(domains: &[String], ours: &str) -> bool {
-    let ours = ours.strip_prefix("www.").unwrap_or(ours);
-    domains
-        .iter()
-        .map(|d| d.trim().to_ascii_lowercase())
-        .any(|d| ours == d || ours.strip_suffix(&d).is_some_and(|rest| rest.ends_with('.')))
+    let folded = agent.to_ascii_lowercase();
+    targeting::is_crawler(agent) || ["headless", "curl/", "python"].iter().any(|word| folded.contains(word))
 }
 
 /// The bids, or a reason of the specification's list, or nothing to say.
@@ -70,7 +68,7 @@ pub fn bid(server: &AdServer, request: &BidRequest) -> Result<BidResponse, Optio
         return Err(Some(NBR_CRAWLER));
     }
     let seat_taken = request.wseat.is_empty() || request.wseat.iter().any(|s| s == SEAT);
-    if !seat_taken || request.bseat.iter().any(|s| s == SEAT) || names_us(&request.badv, &ours) {
+    if !seat_taken || request.bseat.iter().any(|s| s == SEAT) {
         return Err(None);
     }
     if !request.cur.is_empty() && !request.cur.iter().any(|c| c.eq_ignore_ascii_case(currency.code())) {
@@ -85,29 +83,48 @@ pub fn bid(server: &AdServer, request: &BidRequest) -> Result<BidResponse, Optio
     let context = context_of(request, agent);
     let mut on_page: SmallVec<[ProductId; 4]> = SmallVec::new();
     let (mut bids, mut capped) = (Vec::new(), false);
+    let refused = Refused {
+        categories: Categories::of(&request.bcat),
+        only: Categories::of(&request.acat),
+        taxonomy: request.cattax,
+        domains: Domains::of(&request.badv),
+        shop: ours.clone(),
+    };
+    let places = Places::on(&snapshot, request);
+    let secure = config.server.public_url.starts_with("https://");
     for imp in &request.imp {
-        let Some(place) = placement(&snapshot, request, imp, config.server.public_url.starts_with("https://")) else { continue };
-        let place = &fitted(place, imp);
-        let Some(floor) = floor_micro(imp, currency) else { continue };
-        let ask = Ask {
-            placement: place,
-            person,
-            subject,
-            personal: person.is_some_and(|p| snapshot.people.may_personalise(p)),
-            context: &context,
-            now,
-            hour,
-            dry: true,
-            bid_floor_micro: Some(floor.max(place.floor_micro)),
-        };
-        match server.ask(&snapshot, &ask, day, &mut on_page, None).shown {
-            Ok(shown) => {
-                let language = &shown.campaign.locales[usize::from(shown.creative.locale)];
-                if request.wlang.is_empty() || request.wlang.iter().any(|l| l.split('-').next() == Some(language)) {
-                    bids.push(offer(server, &shown, place, imp, person, language, &ours));
+        let Some((place, sizes)) = places.of(imp, secure) else { continue };
+        let attributes = attributes(imp);
+        let deals = deals(imp, currency);
+        // A deal goes before the open auction, where there is one.
+        let open = floor_micro(imp.bidfloor, &imp.bidfloorcur, currency).filter(|_| !is_private(imp));
+        let rounds = [
+            (!deals.is_empty()).then_some(Auction { deals: Some(&deals), floor_micro: 0, refused: &refused, attributes: &attributes }),
+            open.map(|floor_micro| Auction { deals: None, floor_micro, refused: &refused, attributes: &attributes }),
+        ];
+        for auction in rounds.iter().flatten() {
+            let ask = Ask {
+                placement: place,
+                sizes: &sizes,
+                person,
+                subject,
+                personal: person.is_some_and(|p| snapshot.people.may_personalise(p)),
+                context: &context,
+                now,
+                hour,
+                dry: true,
+                auction: Some(auction),
+            };
+            match server.ask(&snapshot, &ask, day, &mut on_page, None).shown {
+                Ok(shown) => {
+                    let language = &shown.campaign.locales[usize::from(shown.creative.locale)];
+                    if request.wlang.is_empty() || request.wlang.iter().any(|l| l.split('-').next() == Some(language)) {
+                        bids.push(offer(server, &shown, place, imp, person, language, &ours));
+                        break;
+                    }
                 }
+                Err(reason) => capped |= reason == NoFill::Capped,
             }
-            Err(reason) => capped |= reason == NoFill::Capped,
         }
     }
     if bids.is_empty() {
@@ -140,46 +157,77 @@ fn context_of(request: &BidRequest, agent: &str) -> Context {
     Context { country: land, device: kind, ..Context::default() }.with_keywords(words.split(',').chain(listed.iter().map(String::as_str)))
 }
 
-/// Our placement for an impression: the one it names, else the first that stands on this site and has a size that fits.
-fn placement<'s>(snapshot: &'s Snapshot, request: &BidRequest, imp: &Imp, secure: bool) -> Option<&'s AdPlacement> {
-    let banner = imp.banner.as_ref()?;
-    if imp.secure == Some(1) && !secure || imp.pmp.as_ref().is_some_and(|p| p.private_auction == 1) {
-        return None;
+/// Our placements that stand on the site of a request, by key. Looked for once: an auction may be about many impressions.
+struct Places<'s> {
+    snapshot: &'s Snapshot,
+    site: String,
+    all: OnceCell<Vec<&'s AdPlacement>>,
+}
+
+impl<'s> Places<'s> {
+    fn on(snapshot: &'s Snapshot, request: &BidRequest) -> Self {
+        let place = request.place();
+        let site = place.and_then(|p| p.domain.clone().or_else(|| p.page.as_deref().map(shop_host))).unwrap_or_default();
+        Self { snapshot, site: site.trim_end_matches('.').to_ascii_lowercase(), all: OnceCell::new() }
     }
-    let picture = banner.mimes.is_empty() || banner.mimes.iter().any(|m| m == "image/png" || m == "text/html");
-    if banner.btype.contains(&BANNER_TYPE) || !picture {
-        return None;
+
+    fn open_here(&self, p: &AdPlacement) -> bool {
+        p.exchange
+            && (p.site.is_empty() || self.site == p.site || self.site.strip_suffix(p.site.as_str()).is_some_and(|sub| sub.ends_with('.')))
     }
-    let site = request
-        .place()
-        .and_then(|p| p.domain.clone().or_else(|| p.page.as_deref().map(shop_host)))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    let sizes = banner.sizes();
-    let fits = |p: &&AdPlacement| {
-        let on_site = p.site.is_empty() || site == p.site || site.strip_suffix(p.site.as_str()).is_some_and(|sub| sub.ends_with('.'));
-        p.exchange && on_site && p.sizes.iter().any(|s| sizes.contains(s))
-    };
-    match imp.tagid.as_deref().and_then(|tag| snapshot.placements.get(tag)) {
-        Some(named) => Some(named).filter(fits),
-        None => snapshot.placements.values().filter(fits).min_by(|a, b| a.key.cmp(&b.key)),
+
+    /// The placement for an impression, and which of its sizes the impression takes: the one that it names, else the first that fits.
+    fn of(&self, imp: &Imp, secure: bool) -> Option<(&'s AdPlacement, SmallVec<[(u32, u32); 2]>)> {
+        let banner = imp.banner.as_ref()?;
+        let picture = banner.mimes.is_empty() || banner.mimes.iter().any(|m| m == "image/png" || m == "text/html");
+        if imp.secure == Some(1) && !secure || banner.btype.contains(&BANNER_TYPE) || !picture {
+            return None;
+        }
+        let taken = banner.sizes();
+        let fitting = |p: &'s AdPlacement| {
+            let sizes: SmallVec<[(u32, u32); 2]> = p.sizes.iter().filter(|s| taken.contains(s)).copied().collect();
+            (!sizes.is_empty()).then_some((p, sizes))
+        };
+        if let Some(named) = imp.tagid.as_deref().and_then(|tag| self.snapshot.placements.get(tag)) {
+            return Some(named).filter(|p| self.open_here(p)).and_then(fitting);
+        }
+        let all = self.all.get_or_init(|| {
+            let mut all: Vec<&AdPlacement> = self.snapshot.placements.values().filter(|p| self.open_here(p)).collect();
+            all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            all
+        });
+        all.iter().find_map(|p| fitting(p))
     }
 }
 
-/// The placement with only the sizes that this impression takes.
-fn fitted(place: &AdPlacement, imp: &Imp) -> AdPlacement {
-    let sizes = imp.banner.as_ref().map(super::model::BannerAsk::sizes).unwrap_or_default();
-    let mut fitted = place.clone();
-    fitted.sizes.retain(|s| sizes.contains(s));
-    fitted
+/// Creative attributes that an impression refuses, in order.
+fn attributes(imp: &Imp) -> Vec<i64> {
+    let mut all = imp.banner.as_ref().map(|b| b.battr.clone()).unwrap_or_default();
+    all.sort_unstable();
+    all
 }
 
 /// The floor in our money; `None` where it is in another (nothing here converts).
-fn floor_micro(imp: &Imp, currency: Currency) -> Option<i64> {
-    if imp.bidfloor <= 0.0 {
+fn floor_micro(floor: f64, of: &str, currency: Currency) -> Option<i64> {
+    if floor <= 0.0 {
         return Some(0);
     }
-    imp.bidfloorcur.eq_ignore_ascii_case(currency.code()).then(|| micro(imp.bidfloor, currency))
+    of.eq_ignore_ascii_case(currency.code()).then(|| micro(floor, currency))
+}
+
+/// Only deals are taken.
+fn is_private(imp: &Imp) -> bool {
+    imp.pmp.as_ref().is_some_and(|p| p.private_auction == 1)
+}
+
+/// The deals that our seat may bid under, with a floor in our money.
+fn deals(imp: &Imp, currency: Currency) -> Vec<Deal<'_>> {
+    let ours = imp.deals().iter().filter(|d| d.wseat.is_empty() || d.wseat.iter().any(|s| s == SEAT));
+    ours.filter_map(|d| {
+        let floor_micro = floor_micro(d.bidfloor, &d.bidfloorcur, currency)?;
+        Some(Deal { id: &d.id, floor_micro, advertisers: Domains::of(&d.wadomain) })
+    })
+    .collect()
 }
 
 fn offer(
@@ -196,11 +244,13 @@ fn offer(
     // A bid's ticket carries what was bid: nobody is charged more.
     ticket.click_micro = shown.item.impression_micro;
     let mut token = Vec::new();
-    ticket.sign_into(server.sealer(), &mut token);
+    ticket.sign_into(server.seals(), &mut token);
     let token = String::from_utf8_lossy(&token);
-    let creative = shown.creative;
+    let (creative, declared) = (shown.creative, &shown.item.declared);
     let click = config.public(&format!("/a/c/{token}"));
-    let notice = |what: &str, macros: &str| config.public(&format!("/openrtb2/{what}/{token}?{macros}"));
+    // Whoever sees the banner sees the token of its click; only the exchange may bill.
+    let own = ticket.sign_notice(&server.platform.signer);
+    let notice = |what: &str, macros: &str| config.public(&format!("/openrtb2/{what}/{own}?{macros}"));
     Bid {
         id: ticket.touch.to_string(),
         impid: imp.id.clone(),
@@ -210,9 +260,13 @@ fn offer(
         lurl: notice("loss", "reason=${AUCTION_LOSS}"),
         adm: render::html(&click, &creative.image_url, creative.width, creative.height, &creative.title),
         adid: creative.id.to_string(),
-        adomain: vec![domain.to_owned()],
+        adomain: vec![if declared.domain.is_empty() { domain.to_owned() } else { declared.domain.clone() }],
         cid: shown.campaign.id.to_string(),
         crid: creative.id.to_string(),
+        dealid: Some(declared.deal.clone()).filter(|d| !d.is_empty()),
+        cat: declared.categories.clone(),
+        cattax: (!declared.categories.is_empty()).then_some(TAXONOMY),
+        attr: declared.attributes.clone(),
         language: Some(language.to_owned()),
         w: creative.width,
         h: creative.height,
@@ -239,6 +293,7 @@ mod tests {
             placement: PlacementId(1),
             person: None,
             propensity: 1.0,
+            item_chance: 1.0,
             click_micro: 250_000,
             bid: true,
         };
@@ -250,12 +305,5 @@ mod tests {
             assert_eq!(charged(odd), 250_000, "{odd:?}");
         }
         assert_eq!(cpm(250_000, Currency::EUR), 2.5);
-    }
-
-    #[test]
-    fn who_refuses_the_shop_gets_no_bid_of_it() {
-        let list = |d: &str| vec![d.to_owned()];
-        assert!(names_us(&list("example.com"), "www.example.com") && names_us(&list("EXAMPLE.com"), "shop.example.com"));
-        assert!(!names_us(&list("ample.com"), "example.com") && !names_us(&[], "example.com"));
     }
 }

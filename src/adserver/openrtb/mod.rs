@@ -14,7 +14,7 @@ use super::api::{no_such_method, read_body};
 use super::service::AdServer;
 use super::ticket::Ticket;
 use crate::account::{KeyRing, Scope, key_in};
-use crate::platform::http::{ApiError, ApiResult, Problem};
+use crate::platform::http::{ApiError, ApiResult, Problem, identified};
 
 pub use consent::{Signals, may_personalise};
 pub use model::{BidRequest, BidResponse};
@@ -47,6 +47,7 @@ pub fn routes(config: &mut ServiceConfig) {
         model::BannerAsk,
         model::Size,
         model::Pmp,
+        model::DealAsk,
         model::Site,
         model::Device,
         model::Geo,
@@ -85,9 +86,13 @@ fn check_key(req: &HttpRequest) -> ApiResult<()> {
 /// goes by the page alone. A request that breaks a rule of the specification is answered with `nbr`.
 #[utoipa::path(post, path = "/openrtb2/bid", tag = "openrtb", request_body = model::BidRequest, security(("bearer" = [])),
     responses((status = 200, body = model::BidResponse), (status = 204, description = "No bid"), (status = 400, body = Problem, description = "Not JSON, or not a bid request"), (status = 413, body = Problem)))]
-async fn answer(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server: Data<AdServer>) -> ApiResult {
+async fn answer(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server: Data<AdServer>) -> HttpResponse {
+    identified(&req, bids(&req, body, &server))
+}
+
+fn bids(req: &HttpRequest, body: Result<Bytes, actix_web::Error>, server: &AdServer) -> ApiResult {
     let body = read_body(body, MAX_BODY_BYTES)?;
-    check_key(&req)?;
+    check_key(req)?;
     let request: BidRequest =
         serde_json::from_slice(&body).map_err(|e| ApiError::bad_request("bad_json", format!("The body is not a bid request: {e}.")))?;
     let nothing = |nbr| BidResponse { id: request.id.clone(), seatbid: Vec::new(), bidid: None, cur: None, nbr: Some(nbr) };
@@ -95,7 +100,7 @@ async fn answer(req: HttpRequest, body: Result<Bytes, actix_web::Error>, server:
         tracing::debug!(broken, "a bid request breaks the specification");
         return Ok(with_version(HttpResponse::Ok().json(nothing(bid::NBR_INVALID))));
     }
-    Ok(with_version(match bid::bid(&server, &request) {
+    Ok(with_version(match bid::bid(server, &request) {
         Ok(response) => HttpResponse::Ok().json(response),
         Err(Some(nbr)) => HttpResponse::Ok().json(nothing(nbr)),
         Err(None) => HttpResponse::build(StatusCode::NO_CONTENT).finish(),
@@ -109,7 +114,7 @@ enum Notice {
 }
 
 fn opened(server: &AdServer, token: &str) -> ApiResult<Ticket> {
-    Ticket::open(&server.platform.signer, token).filter(|t| t.bid).ok_or_else(|| ApiError::not_found("bid"))
+    Ticket::open_notice(&server.platform.signer, token).filter(|t| t.bid).ok_or_else(|| ApiError::not_found("bid"))
 }
 
 fn heard(token: &str, server: &AdServer, notice: Notice) -> ApiResult {
@@ -126,9 +131,12 @@ fn heard(token: &str, server: &AdServer, notice: Notice) -> ApiResult {
 /// plain or by `:B64`; never more than was bid.
 #[utoipa::path(get, path = "/openrtb2/bill/{token}", tag = "openrtb",
     params(("token" = String, Path), ("price" = Option<String>, Query, description = "Per thousand impressions")),
-    responses((status = 204, description = "Counted"), (status = 404, body = Problem)))]
+    responses((status = 204, description = "Counted"), (status = 404, body = Problem), (status = 410, body = Problem, description = "The bid stood longer ago than `exp` says")))]
 async fn bill(req: HttpRequest, token: Path<String>, server: Data<AdServer>) -> ApiResult {
     let ticket = opened(&server, &token)?;
+    if server.platform.now().since(ticket.served_at()) > bid::BILLABLE_US {
+        return Err(ApiError::new(StatusCode::GONE, "bid_over", "This bid is over: it stood for ten minutes."));
+    }
     let price = url::form_urlencoded::parse(req.query_string().as_bytes()).find(|(k, _)| k == "price").map(|(_, v)| v.into_owned());
     server.billed(&ticket, bid::charged_micro(&ticket, price.as_deref(), server.platform.config.shop.currency)).await;
     Ok(HttpResponse::NoContent().insert_header((header::CACHE_CONTROL, "no-store")).finish())

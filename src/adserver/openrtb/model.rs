@@ -6,9 +6,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::consent::Signals;
+use crate::adserver::auction::TAXONOMY;
 
 /// Impressions of one request.
 const MAX_IMPS: usize = 64;
+/// Sizes of one impression.
+const MAX_SIZES: usize = 100;
+/// Deals of one impression.
+const MAX_DEALS: usize = 100;
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct BidRequest {
@@ -42,6 +47,19 @@ pub struct BidRequest {
     /// Advertisers' domains that are refused.
     #[serde(default)]
     pub badv: Vec<String>,
+    /// Categories that are refused.
+    #[serde(default)]
+    pub bcat: Vec<String>,
+    /// The only categories that are taken.
+    #[serde(default)]
+    pub acat: Vec<String>,
+    /// Their taxonomy; 1: IAB Content Category Taxonomy 1.0.
+    #[serde(default = "taxonomy")]
+    pub cattax: i64,
+}
+
+fn taxonomy() -> i64 {
+    TAXONOMY
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -78,6 +96,9 @@ pub struct BannerAsk {
     /// Banner types that are refused; ours is 2, a picture in a link.
     #[serde(default)]
     pub btype: Vec<i64>,
+    /// Creative attributes that are refused.
+    #[serde(default)]
+    pub battr: Vec<i64>,
     #[serde(default)]
     pub mimes: Vec<String>,
 }
@@ -92,8 +113,26 @@ pub struct Size {
 
 #[derive(Debug, Deserialize, ToSchema)]
 pub struct Pmp {
+    /// 1: only deals are taken.
     #[serde(default)]
     pub private_auction: i64,
+    #[serde(default)]
+    pub deals: Vec<DealAsk>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct DealAsk {
+    pub id: String,
+    #[serde(default)]
+    pub bidfloor: f64,
+    #[serde(default = "usd")]
+    pub bidfloorcur: String,
+    /// Seats that may bid; empty: any.
+    #[serde(default)]
+    pub wseat: Vec<String>,
+    /// Advertisers that may bid; empty: any.
+    #[serde(default)]
+    pub wadomain: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -183,8 +222,12 @@ impl BidRequest {
         if self.imp.iter().any(|i| i.id.is_empty() || i.id.len() > 256 || !ids.insert(i.id.as_str())) {
             return Err("imp.id is missing or occurs twice");
         }
-        if self.imp.iter().any(|i| !i.bidfloor.is_finite() || i.bidfloor < 0.0) {
-            return Err("imp.bidfloor is no price");
+        let price = |p: f64| p.is_finite() && p >= 0.0;
+        if self.imp.iter().any(|i| !price(i.bidfloor) || i.deals().iter().any(|d| !price(d.bidfloor))) {
+            return Err("a bidfloor is no price");
+        }
+        if self.imp.iter().any(|i| i.deals().len() > MAX_DEALS) {
+            return Err("more than 100 deals");
         }
         match [&self.site, &self.app, &self.dooh].iter().filter(|p| p.is_some()).count() {
             1 => Ok(()),
@@ -210,11 +253,18 @@ impl BidRequest {
     }
 }
 
+impl Imp {
+    pub fn deals(&self) -> &[DealAsk] {
+        self.pmp.as_ref().map_or(&[], |p| p.deals.as_slice())
+    }
+}
+
 impl BannerAsk {
-    /// The sizes that fit, in the exchange's order.
+    /// The sizes that fit, in the exchange's order; at most [`MAX_SIZES`] are looked at.
     pub fn sizes(&self) -> Vec<(u32, u32)> {
         let own = self.w.zip(self.h);
-        let mut sizes: Vec<(u32, u32)> = self.format.iter().map(|f| (f.w, f.h)).chain(own).filter(|(w, h)| *w > 0 && *h > 0).collect();
+        let mut sizes: Vec<(u32, u32)> =
+            self.format.iter().map(|f| (f.w, f.h)).chain(own).filter(|(w, h)| *w > 0 && *h > 0).take(MAX_SIZES).collect();
         sizes.dedup();
         sizes
     }
@@ -258,6 +308,15 @@ pub struct Bid {
     /// Our campaign.
     pub cid: String,
     pub crid: String,
+    /// The deal that it is bid under.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dealid: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cat: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cattax: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub attr: Vec<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
     pub w: u32,

@@ -1,5 +1,6 @@
 //! Placements: how full they are, why they are not, what they earn; line items with budget and pace; the tag; and a decision tester.
 
+mod item_form;
 mod items;
 mod list;
 mod places;
@@ -29,11 +30,11 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post("/placements/at/{key}/resume", configure, "placement.resume", places::resume),
         Route::get("/placements/items", see, list::items_page),
         Route::get("/placements/items/download", see, list::items_file),
-        Route::get("/placements/items/new", plan, items::new),
-        Route::post("/placements/items/new", plan, "line_item.create", items::create),
+        Route::get("/placements/items/new", plan, item_form::new),
+        Route::post("/placements/items/new", plan, "line_item.create", item_form::create),
         Route::get("/placements/items/{id}", see, items::one),
-        Route::get("/placements/items/{id}/edit", plan, items::edit),
-        Route::post("/placements/items/{id}/edit", plan, "line_item.update", items::update),
+        Route::get("/placements/items/{id}/edit", plan, item_form::edit),
+        Route::post("/placements/items/{id}/edit", plan, "line_item.update", item_form::update),
         Route::post("/placements/items/{id}/pause", plan, "line_item.pause", items::pause),
         Route::post("/placements/items/{id}/resume", plan, "line_item.resume", items::resume),
         Route::get("/placements/items/{id}/archive", plan, items::ask_archive),

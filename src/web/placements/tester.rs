@@ -32,6 +32,8 @@ struct Banner {
     item: String,
     product: String,
     propensity: f64,
+    /// 0: not worked out.
+    item_chance: f64,
     personal: bool,
 }
 
@@ -108,6 +110,7 @@ pub(super) async fn page(shell: Shell, platform: Data<Platform>, server: Data<Ad
                     item: s.item_name,
                     product: s.product.to_string(),
                     propensity: f64::from(s.propensity),
+                    item_chance: f64::from(s.item_chance),
                     personal: s.personal,
                 });
             }
