@@ -14,6 +14,8 @@ use crate::touches::deltas;
 
 /// Differences in one transaction: a few milliseconds' work.
 const CHUNK: i64 = 2_000;
+/// Of events: each is about another person, whose days are read and written.
+const EVENTS: i64 = 500;
 /// Changed campaigns whose sums are written beside them in one transaction.
 const CAMPAIGNS: i64 = 20;
 /// How old the counts of people, products and orders may become.
@@ -50,19 +52,20 @@ async fn fold_with(platform: &Platform, step: Step<'_>) -> anyhow::Result<Folded
             let mut tx = platform.db.begin().await?;
             // Another process may just have begun to add everything up anew, perhaps in another zone: differences wait for its end.
             let Some(zone) = write::turn(&mut tx).await? else { return Ok(folded) };
+            let most = if kind == Kind::Events { EVENTS } else { CHUNK };
             let taken = match kind {
                 Kind::Events => {
-                    let taken = events::deltas::take(&mut tx, CHUNK).await?;
+                    let taken = events::deltas::take(&mut tx, most).await?;
                     visits::add(&mut tx, &taken, zone).await?;
                     taken.len()
                 }
                 Kind::Touches => {
-                    let taken = deltas::take(&mut tx, CHUNK).await?;
+                    let taken = deltas::take(&mut tx, most).await?;
                     write::add(&mut tx, &taken, zone, first_kept(now, zone)).await?;
                     taken.len()
                 }
             };
-            let last = taken < usize::try_from(CHUNK)?;
+            let last = taken < usize::try_from(most)?;
             if last && kind == Kind::Touches {
                 write::forget_days(&mut tx, first_kept(now, zone)).await?;
                 write::folded(&mut tx, now).await?;

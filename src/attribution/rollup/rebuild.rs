@@ -21,7 +21,7 @@ use crate::touches;
 /// On Postgres a part is added up in one snapshot, which a change beside it may refuse; on SQLite credit may change while it is read.
 const TRIES: usize = 5;
 /// Rows written, and differences dropped, in one transaction on SQLite: a few milliseconds' work.
-const PIECE: usize = 1_000;
+const PIECE: usize = 400;
 /// People whose old visits are dropped in one transaction.
 const PEOPLE: usize = 250;
 
@@ -225,7 +225,7 @@ impl Worker<'_> {
         let through = events::deltas::newest(&mut seen).await?;
         let told = visits::of_events(&mut seen, people, self.zone).await?;
         seen.rollback().await?;
-        for piece in rows(&told).chunks(2 * PIECE) {
+        for piece in rows(&told).chunks(PIECE) {
             let Some(mut tx) = self.turn().await? else { return Ok(()) };
             visits::put(&mut tx, piece).await?;
             tx.commit().await?;
