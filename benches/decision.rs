@@ -248,6 +248,8 @@ fn serve(folder: &std::path::Path, written: bool) -> Served {
             server.creative("home", adserver::AskedBy::Person("u7"), &adserver::Context::default(), &mut body);
             let size = body.len();
             let http = HttpServer::new(move || {
+                // Runs on the worker's thread.
+                pin(0);
                 let text: &'static str = Box::leak("x".repeat(size).into_boxed_str());
                 App::new()
                     .app_data(ads.clone())
@@ -292,8 +294,9 @@ impl Served {
         reached[reached.len() / 2]
     }
 
-    fn latency(&self, what: &str, rate: f64) {
-        let found = latencies(self.address, &mut self.requests(false), rate);
+    /// `bare`: of the handler that does nothing, which shows what machine and generator add.
+    fn latency(&self, what: &str, bare: bool, rate: f64) {
+        let found = latencies(self.address, &mut self.requests(bare), rate);
         let at = |q: f64| found[((found.len() - 1) as f64 * q) as usize];
         println!(
             "  at {:.0} requests/s, {what}: p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs, most {:.0} µs",
@@ -344,12 +347,24 @@ impl Served {
     }
 }
 
+/// Ties this thread to a core where `taskset` is there: the generator has the other one for itself.
+fn pin(core: usize) {
+    let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return };
+    let Some(thread) = thread.file_name().and_then(|t| t.to_str()) else { return };
+    let tied = std::process::Command::new("taskset").args(["-cp", &core.to_string(), thread]).output();
+    if !tied.is_ok_and(|o| o.status.success()) {
+        println!("  (threads are not tied to cores: no taskset, or too few cores)");
+    }
+}
+
 pub fn run() {
+    pin(1);
     let folder = tempfile::tempdir().expect("folder");
     let path = serve(folder.path(), false);
     let half = path.compare("decision") / 2.0;
-    path.latency("nothing else going on", half);
-    let took = path.reloading(|| path.latency("ten reloads a second", half));
+    path.latency("bare handler", true, half);
+    path.latency("decisions", false, half);
+    let took = path.reloading(|| path.latency("decisions, ten reloads a second", false, half));
     let held = path.server.snapshot();
     println!("  {took:.1} ms a reload; {} bytes a person ({} people, {PICKS} picks each)", held.people.bytes() / held.people.len(), PEOPLE);
 

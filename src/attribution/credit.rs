@@ -118,6 +118,7 @@ async fn update_with(
             let since = through.plus_us(-OVERLAP_US);
             run.orders(Since::Changed(since)).await?;
             run.signals(since).await?;
+            run.people.extend(lost::bereft(db, since).await?);
         }
         _ => run.orders(Since::Ever).await?,
     }

@@ -209,6 +209,13 @@ pub(super) async fn people_of(db: &Db, touches: &[TouchId]) -> sqlx::Result<Vec<
     Ok(found)
 }
 
+const ELSEWHERE_NOW: &str = "SELECT DISTINCT j.person_id FROM touch t JOIN rollup_journey j ON j.touch_id = t.id \
+     WHERE t.stamped_at >= $1 AND (t.person_id IS NULL OR t.person_id <> j.person_id)";
+/// Who is still told a journey that begins with a touch which, since then, became somebody else's or nobody's (a merged profile).
+pub(super) async fn bereft(db: &Db, since: Timestamp) -> sqlx::Result<Vec<PersonId>> {
+    read!(*db, |c| sqlx::query_scalar(ELSEWHERE_NOW).bind(since).fetch_all(c).await)
+}
+
 const ENDED: &str = "SELECT path FROM rollup_journey WHERE view_through = $1 AND ended >= $2 AND ended < $3 AND ended <= $4";
 const SEGMENTS: &str = "SELECT id, segment_id FROM campaign WHERE segment_id IS NOT NULL";
 

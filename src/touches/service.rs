@@ -150,7 +150,8 @@ pub async fn cancel_campaign(db: &Db, campaign: CampaignId, reason: &str, now: T
 }
 
 const CLASH_OPEN: &str =
-    "UPDATE touch SET state = 'cancelled', reason = 'merged', person_id = NULL, lease_owner = NULL, lease_until = NULL, updated_at = $3
+    "UPDATE touch SET state = 'cancelled', reason = 'merged', person_id = NULL, lease_owner = NULL, lease_until = NULL, updated_at = $3,
+       stamped_at = CASE WHEN stamped_at IS NULL THEN NULL ELSE CAST($3 AS BIGINT) END
      WHERE person_id = $1 AND state IN ('planned', 'deferred', 'claimed')
        AND EXISTS (SELECT 1 FROM touch o WHERE o.person_id = $2 AND o.run_id = touch.run_id)";
 // Both got one: both happened, so both stay on the timeline; the run's uniqueness belongs to the survivor's own.

@@ -652,6 +652,61 @@ both_engines!(lost_journeys_follow_what_happens, |shop| {
     assert_eq!(lost_kept(&p.db).await, kept);
 });
 
+both_engines!(a_journey_goes_where_its_first_contact_went, |shop| {
+    let p = &shop.platform;
+    let mut w = world(p, 29).await;
+    // Two people with an answered mail whose fate is not known, of one run.
+    let mails: Vec<NewTouch> = [1, 2]
+        .map(|person| NewTouch {
+            arm: Arm::Treated,
+            run_id: Some(RunId(1)),
+            ..NewTouch::planned(CampaignId(1), PersonId(person), TouchChannel::Email, START, START)
+        })
+        .into();
+    moved(&shop, START);
+    let ids: Vec<TouchId> = mails.iter().map(|t| t.id).collect();
+    let mut tx = p.db.begin().await.expect("begin");
+    touches::plan_many(&mut tx, &mails, START).await.expect("planned");
+    tx.commit().await.expect("commit");
+    w.held = touches::claim(p, TouchChannel::Email, "w", 15, HOUR).await.expect("claim");
+    assert_eq!(w.held.len(), 2);
+    let step = async |at: i64, signal: bool| {
+        let mut tx = p.db.begin().await.expect("begin");
+        let now = START.plus_us(at * HOUR);
+        if signal {
+            touches::begin_sending(&mut tx, "w", &ids, HOUR, now).await.expect("begun");
+            let ends: Vec<Finish> = ids.iter().map(|id| Finish { id: *id, outcome: Outcome::Uncertain("lost".into()) }).collect();
+            touches::finish(&mut tx, "w", &ends, now).await.expect("finished");
+            let clicks: Vec<NewSignal> = ids
+                .iter()
+                .map(|id| NewSignal {
+                    touch_id: *id,
+                    kind: SignalKind::Click,
+                    actor: Actor::Human,
+                    at: now.plus_us(HOUR / 2),
+                    detail: None,
+                    key: None,
+                })
+                .collect();
+            touches::record_signals(&mut tx, &clicks, now).await.expect("signals");
+        } else {
+            // Sent again, and then the two are one person: one mail goes to the other person, the other is nobody's any more.
+            touches::resend(&mut tx, &ids, now).await.expect("resent");
+            touches::reassign_person(&mut tx, PersonId(1), PersonId(2), now).await.expect("merged");
+        }
+        tx.commit().await.expect("commit");
+    };
+    step(0, true).await;
+    moved(&shop, START.plus_us(HOUR));
+    attribution::update(p).await.expect("credit");
+    assert_eq!(lost_kept(&p.db).await.len(), 4, "one journey each, by clicks and by views");
+    moved(&shop, START.plus_us(30 * HOUR));
+    step(30, false).await;
+    attribution::update(p).await.expect("credit");
+    assert_eq!(lost_kept(&p.db).await, lost(&p.db).await);
+    assert!(lost_kept(&p.db).await.is_empty(), "nothing has gone out: {:?}", lost_kept(&p.db).await);
+});
+
 both_engines!(questions_add_up, |shop| {
     let p = &shop.platform;
     let mut w = world(p, 11).await;
