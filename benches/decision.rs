@@ -249,7 +249,7 @@ fn serve(folder: &std::path::Path, written: bool) -> Served {
             let size = body.len();
             let http = HttpServer::new(move || {
                 // Runs on the worker's thread.
-                pin(0);
+                pin("0");
                 let text: &'static str = Box::leak("x".repeat(size).into_boxed_str());
                 App::new()
                     .app_data(ads.clone())
@@ -313,6 +313,7 @@ impl Served {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let reloads = scope.spawn(|| {
+                pin("0,1");
                 let (mut reloads, mut busy) = (0_i64, Duration::ZERO);
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
@@ -347,20 +348,20 @@ impl Served {
     }
 }
 
-/// Ties this thread to a core where `taskset` is there: the generator has the other one for itself.
-fn pin(core: usize) {
+/// Ties this thread to a core where `taskset` is there: the generator has the other one for itself. Threads inherit it.
+fn pin(cores: &str) {
     let Ok(thread) = std::fs::read_link("/proc/thread-self") else { return };
     let Some(thread) = thread.file_name().and_then(|t| t.to_str()) else { return };
-    let tied = std::process::Command::new("taskset").args(["-cp", &core.to_string(), thread]).output();
+    let tied = std::process::Command::new("taskset").args(["-cp", cores, thread]).output();
     if !tied.is_ok_and(|o| o.status.success()) {
         println!("  (threads are not tied to cores: no taskset, or too few cores)");
     }
 }
 
 pub fn run() {
-    pin(1);
     let folder = tempfile::tempdir().expect("folder");
-    let path = serve(folder.path(), false);
+    let (path, whole) = (serve(folder.path(), false), serve(folder.path(), true));
+    pin("1");
     let half = path.compare("decision") / 2.0;
     path.latency("bare handler", true, half);
     path.latency("decisions", false, half);
@@ -368,7 +369,6 @@ pub fn run() {
     let held = path.server.snapshot();
     println!("  {took:.1} ms a reload; {} bytes a person ({} people, {PICKS} picks each)", held.people.bytes() / held.people.len(), PEOPLE);
 
-    let whole = serve(folder.path(), true);
     let (begun, before) = (Instant::now(), whole.written());
     let rate = whole.compare("decision, written down beside");
     let written = (whole.written() - before) as f64 / begun.elapsed().as_secs_f64();
