@@ -118,6 +118,9 @@ async fn update_with(
             let since = through.plus_us(-OVERLAP_US);
             run.orders(Since::Changed(since)).await?;
             run.signals(since).await?;
+            for chunk in store::orders_astray(db, since).await?.chunks(usize::try_from(ORDERS_PER_CHUNK)?) {
+                run.compute(chunk).await?;
+            }
             run.people.extend(lost::bereft(db, since).await?);
         }
         _ => run.orders(Since::Ever).await?,

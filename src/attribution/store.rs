@@ -104,6 +104,16 @@ pub(super) async fn signalled(db: &Db, since: Timestamp, after: PersonId, limit:
     read!(*db, |c| sqlx::query_scalar::<_, PersonId>(SIGNALLED).bind(since).bind(after).bind(limit).fetch_all(c).await)
 }
 
+const ASTRAY: &str = orders!(
+    "WHERE id IN (SELECT x.order_id FROM touch t JOIN credit x ON x.touch_id = t.id JOIN shop_order o ON o.id = x.order_id
+     WHERE t.stamped_at >= $1 AND (t.person_id IS NULL OR o.person_id IS NULL OR t.person_id <> o.person_id)) ORDER BY id"
+);
+
+/// Orders with credit for a touch that, since then, became somebody else's or nobody's.
+pub(super) async fn orders_astray(db: &Db, since: Timestamp) -> sqlx::Result<Vec<OrderRow>> {
+    read!(*db, |c| sqlx::query_as::<_, OrderRow>(ASTRAY).bind(since).fetch_all(c).await)
+}
+
 pub(super) async fn orders_of(db: &Db, people: &[PersonId]) -> sqlx::Result<Vec<OrderRow>> {
     if people.is_empty() {
         return Ok(Vec::new());
