@@ -267,6 +267,8 @@ pub async fn serve(services: &Services) -> anyhow::Result<Server> {
     })
     .shutdown_timeout(config.shutdown_s)
     .client_request_timeout(Duration::from_secs(15))
+    // A page goes out in several writes: the later ones must not wait 40 ms for the reader's delayed acknowledgement of the first.
+    .tcp_nodelay(true)
     .disable_signals();
     if config.threads > 0 {
         server = server.workers(config.threads);
