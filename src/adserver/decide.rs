@@ -213,7 +213,7 @@ pub fn decide<'a>(
             worsen(&mut answer, reason);
             continue;
         }
-        let tells = candidates.len() <= ALWAYS_TOLD || rng.word() % TOLD_ONCE_IN == 0;
+        let tells = candidates.len() <= ALWAYS_TOLD || rng.word().is_multiple_of(TOLD_ONCE_IN);
         let taken = consider(snapshot, lots, ask, item, candidate.seen(), seen, on_page, rng, &mut answer).and_then(|mut shown| {
             if tells {
                 shown.item_chance = item_chance(snapshot, lots, ask, &candidates, left, own_country, seen, on_page);

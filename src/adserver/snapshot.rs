@@ -16,13 +16,16 @@ use super::targeting::{Members, Target};
 use crate::platform::ids::{CampaignId, CreativeId, PlacementId, ProductId, VariantId};
 use crate::platform::{Money, Timestamp};
 
+/// Widths and heights.
+pub type Sizes = SmallVec<[(u32, u32); 2]>;
+
 /// A place on a page that banners are shown in.
 #[derive(Clone, Debug)]
 pub struct AdPlacement {
     pub id: PlacementId,
     pub key: String,
     /// The first is its own; the others fit as well.
-    pub sizes: SmallVec<[(u32, u32); 2]>,
+    pub sizes: Sizes,
     /// Host of the pages it stands on; empty: any.
     pub site: String,
     pub paused: bool,

@@ -75,7 +75,10 @@ impl Met {
 
 /// The journeys of one person, of whom these are all answered touches in order of contact.
 fn journeys(met: &[Met], view_through: bool) -> Vec<Journey> {
-    let mut found: Vec<(&Met, Timestamp, Vec<(Timestamp, &Met)>)> = Vec::new();
+    /// A contact and when it earned its place.
+    type Contact<'a> = (Timestamp, &'a Met);
+    // The first contact, when the last window ends, and all contacts.
+    let mut found: Vec<(&Met, Timestamp, Vec<Contact<'_>>)> = Vec::new();
     for touch in met {
         let Some(earned) = touch.earned(view_through) else { continue };
         match found.last_mut() {

@@ -12,7 +12,7 @@ use crate::adserver::auction::{Auction, Categories, Deal, Domains, Refused, TAXO
 use crate::adserver::decide::{Ask, NoFill, Shown};
 use crate::adserver::render;
 use crate::adserver::service::{AdServer, AskedBy, ticket_of};
-use crate::adserver::snapshot::{AdPlacement, Snapshot};
+use crate::adserver::snapshot::{AdPlacement, Sizes, Snapshot};
 use crate::adserver::targeting::{self, Context, Device, country};
 use crate::adserver::ticket::Ticket;
 use crate::platform::Currency;
@@ -177,7 +177,7 @@ impl<'s> Places<'s> {
     }
 
     /// The placement for an impression, and which of its sizes the impression takes: the one that it names, else the first that fits.
-    fn of(&self, imp: &Imp, secure: bool) -> Option<(&'s AdPlacement, SmallVec<[(u32, u32); 2]>)> {
+    fn of(&self, imp: &Imp, secure: bool) -> Option<(&'s AdPlacement, Sizes)> {
         let banner = imp.banner.as_ref()?;
         let picture = banner.mimes.is_empty() || banner.mimes.iter().any(|m| m == "image/png" || m == "text/html");
         if imp.secure == Some(1) && !secure || banner.btype.contains(&BANNER_TYPE) || !picture {
@@ -185,7 +185,7 @@ impl<'s> Places<'s> {
         }
         let taken = banner.sizes();
         let fitting = |p: &'s AdPlacement| {
-            let sizes: SmallVec<[(u32, u32); 2]> = p.sizes.iter().filter(|s| taken.contains(s)).copied().collect();
+            let sizes: Sizes = p.sizes.iter().filter(|s| taken.contains(s)).copied().collect();
             (!sizes.is_empty()).then_some((p, sizes))
         };
         if let Some(named) = imp.tagid.as_deref().and_then(|tag| self.snapshot.placements.get(tag)) {

@@ -81,7 +81,7 @@ pub(super) async fn page(
     query: String,
 ) -> ApiResult<(Vec<Item>, Pager)> {
     let from = match after.filter(|a| !a.is_empty()) {
-        Some(text) => Key::read(text).ok_or_else(|| crate::web::table::odd_after())?,
+        Some(text) => Key::read(text).ok_or_else(crate::web::table::odd_after)?,
         None => Key::NEWEST,
     };
     let (all, limit) = (kind == "all", PAGE_ROWS + 1);
