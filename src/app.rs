@@ -43,6 +43,13 @@ impl Services {
         Ok(Self { platform, keys, ingest, tracker, ads, ui })
     }
 
+    /// Writes down what is still in memory, as long as `patience` lasts: for a stop, once no request comes any more.
+    pub async fn finish(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.ads.flush()).await.is_err() {
+            tracing::error!("the last impressions could not be written in time");
+        }
+    }
+
     /// Puts the services into an actix app.
     fn share(&self, config: &mut ServiceConfig) {
         config

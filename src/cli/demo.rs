@@ -85,6 +85,7 @@ pub async fn demo(args: DemoArgs, mut config: Config, database: Option<String>) 
         stay_up(&platform, clock).await?;
     }
     server.handle.stop(false).await;
+    services.finish(Duration::from_secs(5)).await;
     site.handle.stop(false).await;
     platform.db.close().await;
     if args.json {

@@ -51,6 +51,7 @@ pub async fn serve(args: ServeArgs, mut config: Config, clock: Clock) -> anyhow:
     tracing::info!("stopping");
     services.ui.streams.close();
     server.handle.stop(true).await;
+    services.finish(patience).await;
     if let Some(runner) = runner {
         runner.stop(patience).await;
     }
